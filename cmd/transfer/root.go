@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+// run executes the command line args and returns the exit code. It reports the
+// error to the person itself.
+func run(ctx context.Context, env *environ, args []string) int {
+	root := newRootCommand(env)
+	root.SetArgs(args)
+	root.SetContext(ctx)
+	err := root.ExecuteContext(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = withCause(ctx, err)
+	}
+	report(env, err)
+	return exitCode(err)
+}
+
+// newRootCommand returns the whole command tree.
+func newRootCommand(env *environ) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "transfer",
+		Short: "Copy files between machines, resumably",
+		Long: `transfer copies files to and from any machine that runs transferd or an SSH
+server, and carries on where it stopped when the same command is run again.
+
+A target is [user@]host:path, ssh://[user@]host[:port]/path, sftp://…, a local
+path, or - for stdin or stdout. ./a:b is the local file "a:b".
+
+` + exitCodeHelp,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cmd.SetOut(env.stderr)
+			if err := cmd.Usage(); err != nil {
+				return fmt.Errorf("show the usage: %w", err)
+			}
+			return usagef("a command is missing")
+		},
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	root.SetIn(env.stdin)
+	root.SetOut(env.stdout)
+	root.SetErr(env.stderr)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &usageError{err: err, hint: fmt.Sprintf("'%s --help' lists its flags", cmd.CommandPath())}
+	})
+	root.AddCommand(
+		newCompletionCommand(env),
+		newVersionCommand(env),
+	)
+	return root
+}
