@@ -28,6 +28,7 @@ type Moved struct {
 	ID      int64
 	Bytes   int64
 	Resumed bool // they were there already
+	Hole    bool // zeros that neither side stores
 }
 
 // Finished tells that a file has its final name.

@@ -29,8 +29,9 @@ type Options struct {
 
 	// How a file is written.
 	Preserve Preserve
-	NoResume bool // throw away what earlier runs left
-	NoSparse bool // write zeros instead of holes
+	Umask    tree.Perm // bits that files and directories do not get without Preserve.Mode
+	NoResume bool      // throw away what earlier runs left
+	NoSparse bool      // write zeros instead of holes
 	InPlace  bool
 	Verify   tree.Verify
 	Fsync    tree.Fsync

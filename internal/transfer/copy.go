@@ -1,0 +1,229 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"transferd/internal/tree"
+)
+
+const (
+	// remoteFiles is how many files are in flight when a network is between:
+	// each costs a few round trips, which only other files can hide.
+	remoteFiles = 32
+
+	// localFiles is enough to let one disk group its syncs.
+	localFiles = 16
+
+	// chunkMemory bounds the bytes of file contents held at once.
+	chunkMemory = 32 << 20
+)
+
+// Copy copies srcs to dst, whose tree must be a tree.Sink, and returns when
+// everything that could be copied is durable under its final name. When some
+// files fail the others go on and the error is a *PartialError. A full disk, a
+// lost connection that did not come back, and the end of ctx stop the copy; what
+// had arrived is kept, and the same call continues there.
+func Copy(ctx context.Context, dst Place, srcs []Place, o Options) (Summary, error) {
+	c, err := newCopier(dst, srcs, o)
+	if err != nil {
+		return Summary{}, err
+	}
+	start := time.Now()
+	err = c.run(ctx, srcs)
+	s := c.summary()
+	s.Duration = time.Since(start)
+	if err == nil && s.Failed > 0 {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		err = &PartialError{Failed: s.Failed, Done: s.Files + s.Skipped, Errs: c.errs}
+	}
+	return s, err
+}
+
+// A copier is one run of Copy.
+type copier struct {
+	// config
+	opt    Options
+	dst    Place
+	sink   tree.Sink
+	filter filter
+
+	// state
+	group  *errgroup.Group // file copies in flight
+	memory *semaphore.Weighted
+	pace   *pace
+	bufs   buffers
+	ids    atomic.Int64
+	dirs   []openDir    // to be finished when all files are done
+	trees  []copiedTree // to be closed after that
+
+	files, skipped, failed, sent, resumed atomic.Int64
+
+	mu    sync.Mutex // guards what follows
+	found Found
+	errs  []error
+}
+
+func newCopier(dst Place, srcs []Place, o Options) (*copier, error) {
+	sink, ok := dst.Tree.(tree.Sink)
+	if !ok {
+		return nil, fmt.Errorf("%s: %w: not writable", dst.Label, errors.ErrUnsupported)
+	}
+	f, err := newFilter(o.Include, o.Exclude)
+	if err != nil {
+		return nil, err
+	}
+	if o.Files == 0 {
+		o.Files = localFiles
+		for _, p := range append([]Place{dst}, srcs...) {
+			if transportOf(p.Tree) != "" {
+				o.Files = remoteFiles
+			}
+		}
+	}
+	return &copier{
+		opt: o, dst: dst, sink: sink, filter: f,
+		memory: semaphore.NewWeighted(chunkMemory),
+		pace:   newPace(o.Bandwidth),
+	}, nil
+}
+
+// run copies the operands one after another; their files overlap.
+func (c *copier) run(ctx context.Context, srcs []Place) error {
+	group, gctx := errgroup.WithContext(ctx)
+	group.SetLimit(c.opt.Files)
+	c.group = group
+
+	planErr := c.plan(gctx, srcs)
+	if planErr == nil {
+		c.find(0, 0, true)
+	}
+	// A failed file returns an error here only if it must stop all others.
+	err := group.Wait()
+	switch {
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case err == nil:
+		err = planErr
+	}
+	if err == nil {
+		err = c.finishDirs(ctx)
+	}
+	for _, t := range c.trees {
+		err = errors.Join(err, t.close())
+	}
+	return err
+}
+
+// plan decides where each operand lands and starts its copies.
+func (c *copier) plan(ctx context.Context, srcs []Place) error {
+	lands, err := c.land(ctx, srcs)
+	if err != nil {
+		return err
+	}
+	for _, l := range lands {
+		if err := c.operand(ctx, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// operand copies one operand of the command. Its own failure does not stop the
+// others.
+func (c *copier) operand(ctx context.Context, l landing) error {
+	switch {
+	case l.err != nil:
+		return c.fail(0, l.src.Label, l.err)
+	case l.entry.IsDir():
+		return c.directory(ctx, l)
+	case l.entry.Kind != tree.KindFile:
+		return c.fail(0, l.src.Label, fmt.Errorf("%s: %w: %s", l.src.Label, tree.ErrNotRegular, l.entry.Kind))
+	}
+	j := job{
+		src: l.src.Tree, from: l.src.Path, dst: c.sink, to: l.to,
+		label:  l.src.Label,
+		origin: l.src.origin(c.opt.Machine, l.src.Path),
+		entry:  l.entry,
+	}
+	there, err := retryValue(ctx, c, j.label, func() (tree.Entry, error) { return c.sink.Stat(ctx, l.to) })
+	if err == nil {
+		j.there = &there
+	} else if !isMissing(err) {
+		return c.fail(0, j.label, err)
+	}
+	return c.queue(ctx, j)
+}
+
+// transportOf names the transport behind a tree, "" for this machine's disk.
+func transportOf(t any) string {
+	if c, ok := t.(tree.Carrier); ok {
+		return c.Transport()
+	}
+	return ""
+}
+
+func (c *copier) emit(e Event) {
+	if c.opt.Events != nil {
+		c.opt.Events(e)
+	}
+}
+
+// find adds to what there is to copy.
+func (c *copier) find(files, size int64, complete bool) {
+	c.mu.Lock()
+	c.found.Files += files
+	c.found.Bytes += size
+	c.found.Complete = complete
+	f := c.found
+	c.mu.Unlock()
+	c.emit(f)
+}
+
+// fail records that one file failed. What it returns is nil, or the error when
+// going on with other files would be useless or wrong.
+func (c *copier) fail(id int64, label string, err error) error {
+	if fatal(err) {
+		if errors.Is(err, context.Canceled) {
+			return err
+		}
+		c.emit(Failed{ID: id, Path: label, Err: err})
+		c.failed.Add(1)
+		return err
+	}
+	c.emit(Failed{ID: id, Path: label, Err: err})
+	c.failed.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.errs) < maxErrs {
+		c.errs = append(c.errs, err)
+	}
+	return nil
+}
+
+// fatal reports whether no other file can do better than this one did.
+func fatal(err error) bool {
+	for _, cause := range []error{
+		context.Canceled, context.DeadlineExceeded, tree.ErrLost, tree.ErrNoSpace, tree.ErrQuota, tree.ErrTakenOver, tree.ErrClosed,
+	} {
+		if errors.Is(err, cause) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *copier) summary() Summary {
+	return Summary{
+		Files: c.files.Load(), Skipped: c.skipped.Load(), Failed: c.failed.Load(),
+		Sent: c.sent.Load(), Resumed: c.resumed.Load(),
+	}
+}
