@@ -17,8 +17,8 @@ import "time"
 // by LoadServer and never changed afterwards, so it is safe to share.
 type Server struct {
 	SSH      SSH      `mapstructure:"ssh"`
-	StateDir string   `mapstructure:"state_dir"` // absolute; need not exist yet
-	Users    []User   `mapstructure:"users"`     // a list: viper lower-cases map keys
+	StateDir string   `mapstructure:"state_dir" kind:"path"` // absolute; need not exist yet
+	Users    []User   `mapstructure:"users"`                 // a list: viper lower-cases map keys
 	Limits   Limits   `mapstructure:"limits"`
 	Partials Partials `mapstructure:"partials"`
 	Log      Log      `mapstructure:"log"`
@@ -29,17 +29,17 @@ type Server struct {
 
 // SSH says where the SSH server listens and who it is.
 type SSH struct {
-	Listen   []string `mapstructure:"listen"`    // host:port; port 0 takes a free one
-	HostKeys []string `mapstructure:"host_keys"` // private key files; none: one made in the state directory
+	Listen   []string `mapstructure:"listen"`                // host:port; port 0 takes a free one
+	HostKeys []string `mapstructure:"host_keys" kind:"path"` // private key files; none: one made in the state directory
 }
 
 // A User may log in with a key and then sees the tree at Root, nothing else.
 type User struct {
 	Name string `mapstructure:"name"`
-	Root string `mapstructure:"root"` // an existing directory, absolute
+	Root string `mapstructure:"root" kind:"path"` // an existing directory, absolute
 
 	// Exactly one of these is set. The file lies outside every writable root.
-	AuthorizedKeysFile string   `mapstructure:"authorized_keys_file"`
+	AuthorizedKeysFile string   `mapstructure:"authorized_keys_file" kind:"path"`
 	AuthorizedKeys     []string `mapstructure:"authorized_keys"`
 
 	Permissions []string `mapstructure:"permissions"` // of list, read, write, delete; never empty
@@ -79,10 +79,10 @@ type Client struct {
 	Progress  string        `mapstructure:"progress"`  // auto, bar, plain or none
 	Transport string        `mapstructure:"transport"` // auto or sftp
 
-	HostKeyCheck string `mapstructure:"host_key_check"` // strict, accept-new, ask or off; "": not said here
-	KnownHosts   string `mapstructure:"known_hosts"`    // "": not said here
-	SSHConfig    string `mapstructure:"ssh_config"`     // "": ~/.ssh/config
-	StateDir     string `mapstructure:"state_dir"`      // absolute; need not exist yet
+	HostKeyCheck string `mapstructure:"host_key_check"`          // strict, accept-new, ask or off; "": not said here
+	KnownHosts   string `mapstructure:"known_hosts" kind:"path"` // "": not said here
+	SSHConfig    string `mapstructure:"ssh_config" kind:"path"`  // "": ~/.ssh/config
+	StateDir     string `mapstructure:"state_dir" kind:"path"`   // absolute; need not exist yet
 	Hosts        []Host `mapstructure:"hosts"`
 
 	// Connection is what flags and the environment say about every server
@@ -99,7 +99,7 @@ type Connection struct {
 	User     string   `mapstructure:"user" source:"env"`
 	Port     int      `mapstructure:"port" source:"env"`
 	Jump     string   `mapstructure:"jump" source:"env"`
-	Identity []string `mapstructure:"identity" source:"env" alias:"identities"`
+	Identity []string `mapstructure:"identity" source:"env" alias:"identities" kind:"path"`
 }
 
 // A Host is what the client's file says of one server. A zero field says
@@ -111,7 +111,7 @@ type Host struct {
 	Port       int      `mapstructure:"port"`
 	Jump       string   `mapstructure:"jump"`
 	Transport  string   `mapstructure:"transport"`
-	Identities []string `mapstructure:"identities"`
+	Identities []string `mapstructure:"identities" kind:"path"`
 }
 
 // ServerFlags is what was given on transferd's command line. A zero field was

@@ -1,0 +1,136 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"time"
+)
+
+// serverKeys is all that transferd can be told.
+type serverKeys struct {
+	Server `mapstructure:",squash"`
+
+	// The short way for one user, without a file.
+	Root           string `mapstructure:"root" source:"env" kind:"path"`
+	AuthorizedKeys string `mapstructure:"authorized_keys" source:"env" kind:"path"`
+
+	single bool // Users is the one of Root and AuthorizedKeys
+}
+
+// defaultServer is the configuration of a daemon that was told nothing.
+func defaultServer() Server {
+	return Server{
+		SSH:      SSH{Listen: []string{":2022"}},
+		StateDir: serverStateDir(),
+		Limits: Limits{
+			Connections:      256,
+			PerSource:        20,
+			Handshakes:       1024,
+			HandshakeTimeout: 20 * time.Second,
+			IdleTimeout:      10 * time.Minute,
+		},
+		Partials: Partials{MaxAge: 7 * day},
+		Log:      Log{Level: "info", Format: "text"},
+	}
+}
+
+// allPermissions are the rights of a user for whom none are named.
+func allPermissions() []string { return []string{"list", "read", "write", "delete"} }
+
+// LoadServer reads flags, TRANSFERD_* variables and the file at path ("": no
+// file; see FindServer), in this order of precedence. Its error is Faults.
+//
+// Relative file names are relative to the file that names them, else to the
+// working directory.
+func LoadServer(path string, flags ServerFlags) (Server, error) {
+	keys := serverKeys{Server: defaultServer()}
+	l := load(&keys, "TRANSFERD", path, flags.given())
+	problems := keys.shortWay(path)
+	for i := range keys.Users {
+		if keys.Users[i].Permissions == nil {
+			keys.Users[i].Permissions = allPermissions()
+		}
+	}
+	problems = append(problems, keys.validate()...)
+	s := keys.Server
+	s.Warnings = append(l.warnings, s.doubtful()...)
+	if err := l.finish(problems); err != nil {
+		return Server{}, err
+	}
+	return s, nil
+}
+
+func (f ServerFlags) given() map[string][]string {
+	given := map[string][]string{}
+	if len(f.SSHListen) > 0 {
+		given["ssh.listen"] = f.SSHListen
+	}
+	for key, value := range map[string]string{
+		"root": f.Root, "authorized_keys": f.AuthorizedKeys, "state_dir": f.StateDir,
+	} {
+		if value != "" {
+			given[key] = []string{value}
+		}
+	}
+	return given
+}
+
+// shortWay makes the one user of --root and --authorized-keys: the account that
+// started the daemon.
+func (k *serverKeys) shortWay(path string) []problem {
+	given := map[string]string{"root": k.Root, "authorized_keys": k.AuthorizedKeys}
+	var problems []problem
+	for _, key := range []string{"root", "authorized_keys"} {
+		if given[key] != "" && len(k.Users) > 0 {
+			problems = append(problems, problem{key, fmt.Sprintf(
+				"%s serves a single user and cannot stand beside the users: list of %s; leave out one of the two, or name another file with --config",
+				flagName(key), path)})
+		}
+	}
+	switch {
+	case problems != nil || k.Root == "" && k.AuthorizedKeys == "":
+		if path == "" && len(k.Users) == 0 {
+			problems = append(problems, problem{"users", "there are none, so nobody could log in; give --root DIR --authorized-keys FILE, or --config FILE with a users: list (transferd init writes one)"})
+		}
+		return problems
+	case k.Root == "":
+		return []problem{{"authorized_keys", "needs --root DIR, the directory to serve"}}
+	case k.AuthorizedKeys == "":
+		return []problem{{"root", "needs --authorized-keys FILE, the keys that may log in"}}
+	}
+	name, err := account()
+	if err != nil {
+		return []problem{{"root", fmt.Sprintf("the account that runs this has no name (%v); write a users: list instead", err)}}
+	}
+	k.single = true
+	k.Users = []User{{Name: name, Root: k.Root, AuthorizedKeysFile: k.AuthorizedKeys}}
+	return nil
+}
+
+// account is the name of the account that runs this process.
+func account() (string, error) {
+	u, err := user.Current()
+	if err == nil && u.Username != "" {
+		return u.Username, nil
+	}
+	if name := os.Getenv("USER"); name != "" {
+		return name, nil
+	}
+	return "", err
+}
+
+// doubtful says what is legal and yet hardly meant.
+func (s Server) doubtful() []string {
+	var list []string
+	if len(s.Users) == 0 {
+		list = append(list, "users: there are none, nobody can log in")
+	}
+	for _, u := range s.Users {
+		if in, err := reaches(filepath.Join(s.StateDir, "host_key"), u.Root); err == nil && in {
+			list = append(list, fmt.Sprintf("state_dir %s lies below the root of %s, who can get at the host key there; move one of the two", s.StateDir, u.Name))
+		}
+	}
+	return list
+}
