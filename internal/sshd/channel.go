@@ -1,0 +1,159 @@
+package sshd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"golang.org/x/crypto/ssh"
+
+	"transferd/internal/transport/sftp"
+)
+
+// A channel is one session channel (RFC 4254, section 6): one SFTP session, or
+// a refusal.
+type channel struct {
+	conn     *connection
+	ssh      ssh.Channel
+	requests <-chan *ssh.Request
+	served   chan struct{} // closed when nothing runs on it any more
+
+	reading atomic.Bool // waiting for the client
+	data    *moment     // of the last byte
+}
+
+func newChannel(c *connection, opened ssh.Channel, requests <-chan *ssh.Request) *channel {
+	return &channel{conn: c, ssh: opened, requests: requests, served: make(chan struct{}), data: newMoment()}
+}
+
+// serve returns when the channel is closed and what ran on it has ended. A
+// channel runs one thing; what is asked for after that is refused.
+func (ch *channel) serve(ctx context.Context) {
+	running := false
+	defer func() {
+		if !running {
+			close(ch.served)
+		}
+		<-ch.served
+	}()
+	for r := range ch.requests {
+		var run func(context.Context) error
+		switch r.Type {
+		case "subsystem":
+			var wanted struct{ Name string }
+			if ssh.Unmarshal(r.Payload, &wanted) == nil && wanted.Name == "sftp" {
+				run = ch.sftp
+			} else {
+				run = refuse(ch.ssh, confined)
+			}
+		case "exec", "shell":
+			ch.conn.log.InfoContext(ctx, "command refused", "type", r.Type)
+			run = refuse(ch.ssh, confined)
+		}
+		start := run != nil && !running
+		if r.WantReply {
+			if err := r.Reply(start, nil); err != nil {
+				ch.conn.log.DebugContext(ctx, "answer a request", "type", short(r.Type), "err", err)
+			}
+		}
+		if start {
+			running = true
+			go ch.run(ctx, run)
+		}
+	}
+}
+
+// run closes the channel when what it runs has ended.
+func (ch *channel) run(ctx context.Context, what func(context.Context) error) {
+	defer close(ch.served)
+	status := uint32(1)
+	defer func() {
+		// A client that has gone already gets no status.
+		_, _ = ch.ssh.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status}))
+		_ = ch.ssh.Close()
+	}()
+	defer recovered(ctx, ch.conn.log)
+	if err := what(ctx); err == nil {
+		status = 0
+	} else if !errors.Is(err, errTold) {
+		ch.conn.log.WarnContext(ctx, "sftp session", "err", err)
+	}
+}
+
+// errTold is for what the client and the log know already.
+var errTold = errors.New("refused")
+
+// refuse returns what tells the client that it does not get what it wants.
+func refuse(ch ssh.Channel, text string) func(context.Context) error {
+	return func(context.Context) error {
+		_, err := io.WriteString(ch.Stderr(), text+"\n")
+		return errors.Join(errTold, err)
+	}
+}
+
+// sftp serves the session of this login.
+func (ch *channel) sftp(ctx context.Context) error {
+	log := ch.conn.log
+	if command := ch.conn.login.Grant.ForceCommand; command != "" && command != "internal-sftp" {
+		log.InfoContext(ctx, "sftp refused", "reason", "the key is bound to another command")
+		return refuse(ch.ssh, "this key is bound to another command and cannot be used for file transfer")(ctx)
+	}
+	tree, err := ch.conn.openSession(ctx)
+	if err != nil {
+		log.ErrorContext(ctx, "open the session", "err", err)
+		return refuse(ch.ssh, "the directory of this account cannot be opened: ask who runs this server to look into its log")(ctx)
+	}
+	log.DebugContext(ctx, "sftp session begins")
+	defer log.DebugContext(ctx, "sftp session ends")
+	if err := sftp.Serve(ctx, ch, tree, sftp.ServerOptions{Log: log}); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("serve sftp: %w", err)
+	}
+	return nil
+}
+
+// Read implements io.Reader, and notes what Shutdown and the idle timeout
+// want to know.
+func (ch *channel) Read(p []byte) (int, error) {
+	ch.reading.Store(true)
+	n, err := ch.ssh.Read(p)
+	ch.reading.Store(false)
+	ch.note()
+	return n, err
+}
+
+// Write implements io.Writer.
+func (ch *channel) Write(p []byte) (int, error) {
+	n, err := ch.ssh.Write(p)
+	ch.note()
+	return n, err
+}
+
+// Close implements io.Closer. The client may still read what was written.
+func (ch *channel) Close() error { return ch.ssh.Close() }
+
+func (ch *channel) note() {
+	ch.data.now()
+	ch.conn.data.now()
+}
+
+// waitQuiet returns when the client waits for nothing that is still running,
+// or when ctx ends.
+func (ch *channel) waitQuiet(ctx context.Context) {
+	for ctx.Err() == nil {
+		silent := ch.data.since()
+		if ch.reading.Load() && silent >= quiet {
+			return
+		}
+		wait(ctx, max(quiet-silent, quiet/10))
+	}
+}
+
+// waitServed returns when nothing runs on the channel any more, or ctx ends.
+func (ch *channel) waitServed(ctx context.Context) {
+	select {
+	case <-ch.served:
+	case <-ctx.Done():
+	}
+}

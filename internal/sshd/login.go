@@ -1,0 +1,120 @@
+package sshd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"transferd/auth"
+)
+
+// version is what the server says it is, before anything else.
+const version = "SSH-2.0-transferd"
+
+// maxAuthTries is how many keys a client may try, as in OpenSSH.
+const maxAuthTries = 6
+
+// errRefused is all that a client's library gets to know of a refusal; it never
+// leaves this machine, but x/crypto decides by it.
+var errRefused = errors.New("login refused")
+
+// grantKey is where the callbacks leave the grant in ssh.Permissions.ExtraData.
+type grantKey struct{}
+
+// serverConfig returns the rules of one handshake. Neither an unknown user nor
+// a wrong key gets an answer that the other would not get.
+func (s *Server) serverConfig(ctx context.Context, log *slog.Logger) *ssh.ServerConfig {
+	offered := auth.ServerAlgorithms()
+	config := &ssh.ServerConfig{
+		Config: ssh.Config{
+			KeyExchanges: offered.KeyExchanges,
+			Ciphers:      offered.Ciphers,
+			MACs:         offered.MACs,
+		},
+		PublicKeyAuthAlgorithms: offered.PublicKeyAuths,
+		MaxAuthTries:            maxAuthTries,
+		ServerVersion:           version,
+
+		// This one answers whether a key would do. It proves nothing yet, so
+		// it gives no identity: only what verifying the signature needs.
+		PublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+			grant, err := s.authorize(ctx, conn, key)
+			if err != nil {
+				log.InfoContext(ctx, "login refused", "user", short(conn.User()), "key", auth.Fingerprint(key), "reason", err)
+				return nil, errRefused
+			}
+			perms := &ssh.Permissions{}
+			if grant.NoTouchRequired {
+				perms.Extensions = map[string]string{"no-touch-required": ""}
+			}
+			return perms, nil
+		},
+
+		// The client has proved to hold the key. Whether it may log in is asked
+		// again, because time has passed and x/crypto caches the first answer.
+		VerifiedPublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey, perms *ssh.Permissions, _ string) (*ssh.Permissions, error) {
+			grant, err := s.authorize(ctx, conn, key)
+			if err != nil {
+				log.InfoContext(ctx, "login refused", "user", short(conn.User()), "key", auth.Fingerprint(key), "reason", err)
+				return nil, errRefused
+			}
+			return &ssh.Permissions{
+				Extensions: perms.Extensions,
+				ExtraData:  map[any]any{grantKey{}: grant},
+			}, nil
+		},
+	}
+	for _, key := range s.hostKeys {
+		config.AddHostKey(key)
+	}
+	return config
+}
+
+// authorize asks whether key may log in as the user that conn names.
+func (s *Server) authorize(ctx context.Context, conn ssh.ConnMetadata, key ssh.PublicKey) (auth.Grant, error) {
+	keys, err := s.accounts.Keys(ctx, conn.User())
+	if err != nil {
+		return auth.Grant{}, err
+	}
+	return keys.Authorize(auth.LoginRequest{
+		User:   conn.User(),
+		Key:    key,
+		Remote: remoteOf(conn.RemoteAddr()).Addr(),
+		Now:    time.Now(),
+	})
+}
+
+// grantOf returns what VerifiedPublicKeyCallback has left.
+func grantOf(perms *ssh.Permissions) (auth.Grant, error) {
+	if perms != nil {
+		if grant, ok := perms.ExtraData[grantKey{}].(auth.Grant); ok {
+			return grant, nil
+		}
+	}
+	return auth.Grant{}, fmt.Errorf("%w: no grant", auth.ErrAuth)
+}
+
+// remoteOf returns the peer's address; the zero one if it has no IP address.
+func remoteOf(addr net.Addr) netip.AddrPort {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	port := tcp.AddrPort()
+	return netip.AddrPortFrom(port.Addr().Unmap(), port.Port())
+}
+
+// short keeps what a stranger calls himself from filling the log.
+func short(user string) string {
+	const enough = 64
+	if len(user) > enough {
+		return user[:enough] + "…"
+	}
+	return user
+}
