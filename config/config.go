@@ -121,6 +121,8 @@ type ServerFlags struct {
 	Root           string
 	AuthorizedKeys string
 	StateDir       string
+	LogLevel       string
+	LogFormat      string
 }
 
 // ClientFlags is what was given on transfer's command line: the text of every

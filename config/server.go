@@ -69,6 +69,7 @@ func (f ServerFlags) given() map[string][]string {
 	}
 	for key, value := range map[string]string{
 		"root": f.Root, "authorized_keys": f.AuthorizedKeys, "state_dir": f.StateDir,
+		"log.level": f.LogLevel, "log.format": f.LogFormat,
 	} {
 		if value != "" {
 			given[key] = []string{value}
