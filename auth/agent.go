@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,12 +16,31 @@ import (
 // An Agent is the ssh-agent at an address. Every question to it is a connection
 // of its own, so that one that waits for a touch blocks nobody, ends with its
 // context, and a restarted agent is found again. It is safe for concurrent use.
+// Whoever dialed it closes it.
 type Agent struct {
 	address string
+	closed  context.Context // done when Close was called
+	close   context.CancelCauseFunc
 }
 
-// NewAgent returns the agent at address, which AgentAddress tells.
-func NewAgent(address string) *Agent { return &Agent{address: address} }
+// DialAgent returns the agent at address, which AgentAddress tells. It is an
+// error if nobody answers there.
+func DialAgent(ctx context.Context, address string) (*Agent, error) {
+	conn, err := dialAgent(ctx, address)
+	if err != nil {
+		return nil, fmt.Errorf("ssh-agent: %w", err)
+	}
+	_ = conn.Close() // nothing was written that could be lost
+	closed, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	return &Agent{address: address, closed: closed, close: cancel}, nil
+}
+
+// Close ends what is still asked of the agent with net.ErrClosed, and every
+// later question.
+func (a *Agent) Close() error {
+	a.close(net.ErrClosed)
+	return nil
+}
 
 // AgentAddress says where the agent is: setting is ssh_config's IdentityAgent
 // ("": SSH_AUTH_SOCK; "none"; "SSH_AUTH_SOCK"; "$NAME"; a path, maybe below ~).
@@ -49,6 +69,12 @@ func AgentAddress(setting string, lookup func(string) (string, bool), home strin
 
 // do runs f with a connection to the agent, which it cuts when ctx ends.
 func (a *Agent) do(ctx context.Context, f func(agent.ExtendedAgent) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(a.closed, func() { cancel(context.Cause(a.closed)) })()
+	if a.closed.Err() != nil {
+		return fmt.Errorf("ssh-agent: %w", net.ErrClosed)
+	}
 	conn, err := dialAgent(ctx, a.address)
 	if err != nil {
 		return fmt.Errorf("ssh-agent: %w", err)

@@ -3,12 +3,9 @@ package auth
 import (
 	"context"
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"golang.org/x/crypto/ssh"
 )
 
 // IdentityOptions says which identities a client has.
@@ -31,8 +28,8 @@ type IdentityOptions struct {
 // Identities returns the identities in the order in which ssh tries them:
 // keys of the agent that Files pick, the agent's other keys, then Files. A key
 // that the agent and a file have is signed for by the agent, which needs no
-// passphrase.
-func Identities(ctx context.Context, o IdentityOptions) []*Identity {
+// passphrase. The only error is that ctx has ended.
+func Identities(ctx context.Context, o IdentityOptions) ([]*Identity, error) {
 	warn := o.Warn
 	if warn == nil {
 		warn = func(error) {}
@@ -41,6 +38,9 @@ func Identities(ctx context.Context, o IdentityOptions) []*Identity {
 	if o.Agent != nil {
 		var err error
 		if held, err = o.Agent.Identities(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil, fmt.Errorf("find the identities: %w", context.Cause(ctx))
+			}
 			warn(err)
 		}
 	}
@@ -83,7 +83,7 @@ func Identities(ctx context.Context, o IdentityOptions) []*Identity {
 			}
 		}
 	}
-	return unique(slices.Concat(picked, others, files))
+	return unique(slices.Concat(picked, others, files)), nil
 }
 
 // loadAny reads the private key file at path or, if only that is there, the
@@ -113,42 +113,6 @@ func unique(ids []*Identity) []*Identity {
 	})
 }
 
-// maxOffers is how many identities are offered at most. x/crypto gives up after
-// 64 attempts, and something should be left for passwords.
-const maxOffers = 48
-
-// PublicKeyLogin returns a callback for ssh.ClientConfig.AuthCallback that
-// offers the identities one after the other, so that one that cannot be
-// unlocked does not end the login. It serves one handshake. When no identity
-// is left it returns nil, which turns to ClientConfig.Auth; so that should hold
-// no public keys. warn, which may be nil, is told of keys that failed to sign.
-func PublicKeyLogin(ctx context.Context, ids []*Identity, warn func(error)) ssh.ClientAuthCallback {
-	if warn == nil {
-		warn = func(error) {}
-	}
-	left := ids[:min(len(ids), maxOffers)]
-	return func(c *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
-		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("log in: %w", context.Cause(ctx))
-		}
-		if !slices.Contains(c.AllowedMethods, "publickey") {
-			return nil, nil // x/crypto goes on with ClientConfig.Auth
-		}
-		for len(left) > 0 {
-			id := left[0]
-			left = left[1:]
-			told := &Identity{Name: id.Name, Public: id.Public, file: id.file, sign: telling(id.sign, warn)}
-			signer, err := told.Signer(ctx)
-			if err != nil {
-				warn(err)
-				continue
-			}
-			return ssh.PublicKeys(signer), nil
-		}
-		return nil, nil // x/crypto goes on with ClientConfig.Auth
-	}
-}
-
 // DefaultIdentityFiles returns the names that ssh tries by itself.
 func DefaultIdentityFiles(home string) []string {
 	var files []string
@@ -161,16 +125,4 @@ func DefaultIdentityFiles(home string) []string {
 func firstLine(data []byte) string {
 	line, _, _ := strings.Cut(string(data), "\n")
 	return strings.TrimRight(line, "\r")
-}
-
-// telling returns sign, whose errors warn gets to hear: x/crypto keeps them to
-// itself when another method follows.
-func telling(sign signFunc, warn func(error)) signFunc {
-	return func(ctx context.Context, rand io.Reader, data []byte, algorithm string) (*ssh.Signature, error) {
-		sig, err := sign(ctx, rand, data, algorithm)
-		if err != nil {
-			warn(err)
-		}
-		return sig, err
-	}
 }
