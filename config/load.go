@@ -53,7 +53,8 @@ func load(into any, prefix, path string, flags map[string][]string) *loading {
 	l.readFlags(flags)
 	strict := func(c *mapstructure.DecoderConfig) {
 		c.WeaklyTypedInput = false
-		c.DecodeHook = nil // everything has its type by now
+		c.ZeroFields = true // a short list must not keep the end of the default
+		c.DecodeHook = nil  // everything has its type by now
 	}
 	if err := l.viper.UnmarshalExact(into, strict); err != nil {
 		l.faults = append(l.faults, Fault{File: path, Problem: err.Error()})

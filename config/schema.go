@@ -148,7 +148,7 @@ func (c *checker) value(f field, t reflect.Type, key string, raw any) (any, bool
 		if !ok {
 			return nil, c.wrong(key, t, raw)
 		}
-		var list []any
+		list := []any{} // an empty list is not the same as none
 		for i, item := range items {
 			v, ok := c.value(f, t.Elem(), fmt.Sprintf("%s[%d]", key, i), item)
 			if !ok { // keep the places of the others, their faults are named by them
