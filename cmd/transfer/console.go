@@ -37,6 +37,15 @@ func (c *console) Secret(ctx context.Context, prompt string) ([]byte, error) {
 	return []byte(answer), err
 }
 
+// available reports whether there is a terminal to ask on.
+func (c *console) available() bool {
+	_, _, closeTTY, err := openTTY()
+	if err == nil {
+		closeTTY()
+	}
+	return err == nil
+}
+
 // ask shows prompt and reads the answer, and gives the terminal back as it was
 // when ctx ends first. The read itself cannot be called off: it stays behind,
 // for a process that is about to end.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"transferd/internal/tree"
 )
 
 // An environ is everything that a command sees of the process it runs in, so
@@ -23,6 +25,7 @@ type environ struct {
 	cwd        string                           // absolute
 	isTerminal func(stream any) bool            // of stdin, stdout or stderr
 	width      func() int                       // columns of the terminal at stderr; 80 if there is none
+	umask      tree.Perm                        // bits that new files do not get
 	now        func() time.Time
 	prompts    prompter
 }
@@ -53,6 +56,7 @@ func hostEnviron() *environ {
 		cwd:        cwd,
 		isTerminal: isTerminal,
 		width:      func() int { return widthOf(os.Stderr) },
+		umask:      processUmask(),
 		now:        time.Now,
 		prompts:    &console{},
 	}
@@ -84,21 +88,38 @@ func (e *environ) path(name string) string {
 	return e.cwd + string(filepath.Separator) + name
 }
 
-// stateDir returns the directory of what the client remembers: its machine id,
-// journals, the index of partials.
-func (e *environ) stateDir() string {
-	if dir := e.get("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "transfer")
+// canAsk reports whether a person can be asked.
+func (e *environ) canAsk() bool {
+	if e.prompts == nil {
+		return false
 	}
-	if dir := e.get("LOCALAPPDATA"); dir != "" && filepath.Separator == '\\' {
-		return filepath.Join(dir, "transfer", "state")
+	if p, ok := e.prompts.(interface{ available() bool }); ok {
+		return p.available()
 	}
-	return filepath.Join(e.home(), ".local", "state", "transfer")
+	return true
+}
+
+// withScreen returns e with a screen as stderr, so that messages, questions and
+// bars do not get into each other's way.
+func (e *environ) withScreen() *environ {
+	shared := &screen{out: e.stderr}
+	with := *e
+	with.stderr = shared
+	with.isTerminal = func(stream any) bool {
+		if s, ok := stream.(*screen); ok {
+			stream = s.out
+		}
+		return e.isTerminal(stream)
+	}
+	if e.prompts != nil {
+		with.prompts = politePrompter{shared, e.prompts}
+	}
+	return &with
 }
 
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	return ok && term.IsTerminal(int(f.Fd())) && takesEscapes(f)
 }
 
 func widthOf(f *os.File) int {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -10,15 +11,24 @@ import (
 // run executes the command line args and returns the exit code. It reports the
 // error to the person itself.
 func run(ctx context.Context, env *environ, args []string) int {
+	env = env.withScreen()
 	root := newRootCommand(env)
 	root.SetArgs(args)
-	root.SetContext(ctx)
-	err := root.ExecuteContext(ctx)
-	if err != nil && ctx.Err() != nil {
+	cmd, err := root.ExecuteContextC(ctx)
+	if ctx.Err() != nil {
 		err = withCause(ctx, err)
 	}
-	report(env, err)
+	report(env.stderr, err)
+	if err != nil && !errors.As(err, new(toldError)) && wantsJSON(cmd) {
+		(&jsonLines{out: env.stdout}).write(failure("", err))
+	}
 	return exitCode(err)
+}
+
+// wantsJSON reports whether cmd was called with --json.
+func wantsJSON(cmd *cobra.Command) bool {
+	f := cmd.Flags().Lookup("json")
+	return f != nil && f.Value.String() == "true"
 }
 
 // newRootCommand returns the whole command tree.
@@ -57,6 +67,16 @@ path, or - for stdin or stdout. ./a:b is the local file "a:b".
 		return &usageError{err: err, hint: fmt.Sprintf("'%s --help' lists its flags", cmd.CommandPath())}
 	})
 	root.AddCommand(
+		newCopyCommand(env),
+		newLsCommand(env),
+		newStatCommand(env),
+		newCatCommand(env),
+		newMkdirCommand(env),
+		newRmCommand(env),
+		newMvCommand(env),
+		newDfCommand(env),
+		newSumCommand(env),
+		newConfigCommand(env),
 		newCompletionCommand(env),
 		newVersionCommand(env),
 	)

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"transferd/internal/transfer"
+)
+
+// rateWindow is how far back the rate of a copy looks: long enough to be
+// steady, short enough that a stall shows.
+const rateWindow = 8 * time.Second
+
+// sampleSpan is how close two samples of the rate may be.
+const sampleSpan = 200 * time.Millisecond
+
+// A tally adds up the events of one copy. It is safe for concurrent use.
+type tally struct {
+	now   func() time.Time
+	start time.Time
+
+	mu      sync.Mutex // guards everything below
+	found   transfer.Found
+	bytes   int64 // done, in whatever way
+	sent    int64
+	resumed int64
+	files   int64 // copied
+	skipped int64
+	failed  int64
+	running map[int64]*moving
+	samples []sample
+}
+
+// moving is a file on its way.
+type moving struct {
+	path    string
+	size    int64 // -1: not known
+	bytes   int64
+	resumed int64
+	since   time.Time
+}
+
+type sample struct {
+	at   time.Time
+	sent int64
+}
+
+func newTally(now func() time.Time) *tally {
+	start := now()
+	return &tally{now: now, start: start, running: map[int64]*moving{}, samples: []sample{{at: start}}}
+}
+
+// add takes an event in.
+func (t *tally) add(event transfer.Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch e := event.(type) {
+	case transfer.Found:
+		t.found = e
+	case transfer.Started:
+		t.running[e.ID] = &moving{path: e.Path, size: e.Size, since: t.now()}
+	case transfer.Moved:
+		t.moved(e)
+	case transfer.Finished:
+		t.finished(e)
+	case transfer.Failed:
+		t.failed++
+		delete(t.running, e.ID)
+	}
+}
+
+func (t *tally) moved(e transfer.Moved) {
+	n := e.Bytes
+	if f := t.running[e.ID]; f != nil {
+		if f.size >= 0 {
+			n = min(n, f.size-f.bytes) // what is sent twice is done once
+		}
+		f.bytes += n
+		if e.Resumed {
+			f.resumed += n
+		}
+	}
+	t.bytes += n
+	if e.Resumed {
+		t.resumed += e.Bytes
+		return
+	}
+	t.sent += e.Bytes
+	t.sample(t.now())
+}
+
+func (t *tally) finished(e transfer.Finished) {
+	switch e.Status {
+	case transfer.Skipped:
+		t.skipped++
+	case transfer.Made, transfer.Planned, transfer.Linked:
+	case transfer.Copied:
+		t.files++
+	}
+	if f := t.running[e.ID]; f != nil {
+		t.bytes += max(0, e.Size-f.bytes) // holes were never moved
+		delete(t.running, e.ID)
+	} else if e.Status == transfer.Skipped || e.Status == transfer.Copied {
+		t.bytes += e.Size
+	}
+}
+
+// sample remembers how much was sent by now, and forgets what lies behind the
+// window but for one sample, from which the rate is counted.
+func (t *tally) sample(now time.Time) {
+	if last := t.samples[len(t.samples)-1]; now.Sub(last.at) >= sampleSpan {
+		t.samples = append(t.samples, sample{now, t.sent})
+	}
+	for len(t.samples) > 1 && now.Sub(t.samples[1].at) >= rateWindow {
+		t.samples = t.samples[1:]
+	}
+}
+
+// A snapshot is the state of a copy at one moment.
+type snapshot struct {
+	bytes    int64 // done, resumed and skipped included
+	resumed  int64
+	total    int64 // bytes found so far
+	complete bool  // total is all there is
+
+	files      int64 // done, skipped included
+	skipped    int64
+	failed     int64
+	filesTotal int64
+
+	elapsed time.Duration
+	rate    float64       // bytes a second, lately
+	eta     time.Duration // -1: not known
+	running []moving      // the oldest first
+}
+
+func (t *tally) snapshot() snapshot {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.now()
+	t.sample(now)
+	s := snapshot{
+		bytes:      t.bytes,
+		resumed:    t.resumed,
+		total:      max(t.found.Bytes, t.bytes),
+		complete:   t.found.Complete,
+		files:      t.files + t.skipped,
+		skipped:    t.skipped,
+		failed:     t.failed,
+		filesTotal: t.found.Files,
+		elapsed:    now.Sub(t.start),
+		eta:        -1,
+	}
+	if from := t.samples[0]; now.After(from.at) {
+		s.rate = float64(t.sent-from.sent) / now.Sub(from.at).Seconds()
+	}
+	if s.complete && s.rate >= 1 {
+		s.eta = time.Duration(float64(s.total-s.bytes) / s.rate * float64(time.Second))
+	}
+	for _, f := range t.running {
+		s.running = append(s.running, *f)
+	}
+	slices.SortFunc(s.running, func(a, b moving) int {
+		return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.path, b.path))
+	})
+	return s
+}
