@@ -30,9 +30,11 @@ func FuzzLoad(f *testing.F) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			return // a name that the system does not take
 		}
-		defer os.Remove(path)
 		_, serverErr := LoadServer(path, ServerFlags{StateDir: "/s"})
 		_, clientErr := LoadClient(path, nil)
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
 		for _, err := range []error{serverErr, clientErr} {
 			faults, ok := errors.AsType[Faults](err)
 			if err != nil && (!ok || len(faults) == 0) {

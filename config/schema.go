@@ -140,13 +140,15 @@ func (c *checker) value(f field, t reflect.Type, key string, raw any) (any, bool
 	case t.Kind() == reflect.Struct:
 		m, ok := raw.(map[string]any)
 		if !ok {
-			return nil, c.wrong(key, t, raw)
+			c.wrong(key, t, raw)
+			return nil, false
 		}
 		return c.section(t, key, m), true
 	case t.Kind() == reflect.Slice:
 		items, ok := raw.([]any)
 		if !ok {
-			return nil, c.wrong(key, t, raw)
+			c.wrong(key, t, raw)
+			return nil, false
 		}
 		list := []any{} // an empty list is not the same as none
 		for i, item := range items {
@@ -167,12 +169,12 @@ func (c *checker) value(f field, t reflect.Type, key string, raw any) (any, bool
 }
 
 // wrong records that raw is not what the list or section at key takes.
-func (c *checker) wrong(key string, t reflect.Type, raw any) bool {
+func (c *checker) wrong(key string, t reflect.Type, raw any) {
 	if m, ok := raw.(map[any]any); ok {
 		for name := range m {
 			if _, ok := name.(string); !ok {
 				c.fault(key, fmt.Sprintf("the key %v is not text", name))
-				return false
+				return
 			}
 		}
 	}
@@ -181,7 +183,6 @@ func (c *checker) wrong(key string, t reflect.Type, raw any) bool {
 		example = fmt.Sprintf("[%q]", s)
 	}
 	c.fault(key, fmt.Sprintf("%s found, %s is wanted; write it like %s", describe(raw), kind, example))
-	return false
 }
 
 // flagName is the flag that sets a key: "ssh.listen" is --ssh-listen.

@@ -91,7 +91,7 @@ func TestFormat(t *testing.T) {
 func TestNearest(t *testing.T) {
 	known := []string{"listen", "host_keys", "level", "limits"}
 	for in, want := range map[string]string{
-		"lisen": "listen", "lsiten": "listen", "Listen": "listen", "hostkeys": "host_keys", "levle": "level",
+		"lisen": "listen", "lsiten": "listen", "Listen": "listen", "hostkeys": "host_keys", "lvel": "level",
 		"tcp": "", "": "", "quota": "", strings.Repeat("listen", 1000): "",
 	} {
 		if got := nearest(in, known); got != want {
