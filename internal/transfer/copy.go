@@ -62,8 +62,9 @@ type copier struct {
 	pace   *pace
 	bufs   buffers
 	ids    atomic.Int64
-	dirs   []openDir    // to be finished when all files are done
-	trees  []copiedTree // to be closed after that
+	names  map[string]tree.Entry // what the destination directory holds; nil: not listed
+	dirs   []openDir             // to be finished when all files are done
+	trees  []copiedTree          // to be closed after that
 
 	files, skipped, failed, sent, resumed atomic.Int64
 
@@ -154,13 +155,32 @@ func (c *copier) operand(ctx context.Context, l landing) error {
 		origin: l.src.origin(c.opt.Machine, l.src.Path),
 		entry:  l.entry,
 	}
-	there, err := retryValue(ctx, c, j.label, func() (tree.Entry, error) { return c.sink.Stat(ctx, l.to) })
-	if err == nil {
-		j.there = &there
-	} else if !isMissing(err) {
+	var err error
+	if j.there, err = c.existing(ctx, l.to); err != nil {
 		return c.fail(0, j.label, err)
 	}
 	return c.queue(ctx, j)
+}
+
+// existing describes what is at p of the destination, nil if nothing is.
+func (c *copier) existing(ctx context.Context, p tree.Path) (*tree.Entry, error) {
+	if c.names != nil && p.Parent() == c.dst.Path {
+		e, ok := c.names[p.Base()]
+		if !ok {
+			return nil, nil
+		}
+		if e.Kind != tree.KindSymlink {
+			return &e, nil
+		}
+	}
+	e, err := retryValue(ctx, c, p.String(), func() (tree.Entry, error) { return c.sink.Stat(ctx, p) })
+	switch {
+	case isMissing(err):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return &e, nil
 }
 
 // transportOf names the transport behind a tree, "" for this machine's disk.

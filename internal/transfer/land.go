@@ -10,6 +10,10 @@ import (
 	"transferd/internal/tree"
 )
 
+// manyOperands is from when on listing the destination costs less than asking
+// for each operand's name there.
+const manyOperands = 8
+
 // A landing says where one operand's copy goes.
 type landing struct {
 	src   Place
@@ -39,6 +43,11 @@ func (c *copier) land(ctx context.Context, srcs []Place) ([]landing, error) {
 	if missing && c.dst.Slash && !c.opt.NoTargetDir && !c.opt.DryRun {
 		err := c.retry(ctx, c.dst.Label, func() error { return ignoreExist(c.sink.Mkdir(ctx, c.dst.Path, 0o777)) })
 		if err != nil {
+			return nil, err
+		}
+	}
+	if isDir && len(srcs) >= manyOperands {
+		if c.names, err = c.namesIn(ctx, c.dst.Label, c.sink, c.dst.Path); err != nil {
 			return nil, err
 		}
 	}

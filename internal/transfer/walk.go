@@ -248,18 +248,24 @@ func (c *copier) listThere(ctx context.Context, p pair, fresh bool) (map[string]
 	if fresh {
 		return nil, nil
 	}
-	entries, err := retryValue(ctx, c, p.label, func() ([]tree.Entry, error) { return list(ctx, p.dst, p.to) })
+	names, err := c.namesIn(ctx, p.label, p.dst, p.to)
 	if c.opt.DryRun && isMissing(err) {
 		return nil, nil
 	}
+	return names, err
+}
+
+// namesIn lists a directory by name.
+func (c *copier) namesIn(ctx context.Context, label string, src tree.Source, p tree.Path) (map[string]tree.Entry, error) {
+	entries, err := retryValue(ctx, c, label, func() ([]tree.Entry, error) { return list(ctx, src, p) })
 	if err != nil {
 		return nil, err
 	}
-	there := make(map[string]tree.Entry, len(entries))
+	names := make(map[string]tree.Entry, len(entries))
 	for _, e := range entries {
-		there[e.Name] = e
+		names[e.Name] = e
 	}
-	return there, nil
+	return names, nil
 }
 
 func list(ctx context.Context, src tree.Source, p tree.Path) ([]tree.Entry, error) {
