@@ -5,10 +5,13 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
+	"transferd/auth"
 	"transferd/internal/tree"
 )
 
@@ -38,7 +41,43 @@ type Options struct {
 // Check reports, as an error that wraps ErrUsage, everything in o that is wrong
 // whatever the target.
 func (o Options) Check() error {
-	return nil
+	var errs []error
+	if o.Port < 0 || o.Port > 65535 {
+		errs = append(errs, usage("-P %d is not a port, a number from 1 to 65535", o.Port))
+	}
+	if o.IPv4 && o.IPv6 {
+		errs = append(errs, usage("-4 and -6 exclude each other: leave out one"))
+	}
+	if o.Streams < 0 {
+		errs = append(errs, usage("--streams %d is less than 0, which adapts by itself", o.Streams))
+	}
+	if o.Timeout < 0 {
+		errs = append(errs, usage("--timeout %v is negative; leave it out for 30s", o.Timeout))
+	}
+	if o.HostKeyCheck != "" {
+		if _, err := auth.ParsePolicy(o.HostKeyCheck); err != nil {
+			errs = append(errs, usage("--host-key-check: %v", err))
+		}
+	}
+	if o.Ciphers != "" {
+		if _, err := auth.SelectCiphers(o.Ciphers); err != nil {
+			errs = append(errs, usage("-c: %v", err))
+		}
+	}
+	if o.Jump != "" && !strings.EqualFold(o.Jump, "none") {
+		for hop := range strings.SplitSeq(o.Jump, ",") {
+			if _, err := parseHop(strings.TrimSpace(hop)); err != nil {
+				errs = append(errs, usage("-J: %v", err))
+			}
+		}
+	}
+	for _, option := range o.SSHOptions {
+		if _, _, err := parseOption(option); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	errs = append(errs, checkTransport(o.Transport))
+	return errors.Join(errs...)
 }
 
 // A Host is one entry of the config file's hosts list.

@@ -2,6 +2,10 @@ package transport
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
 	"transferd/internal/tree"
 )
@@ -28,18 +32,90 @@ type Remote struct {
 	server *server
 }
 
-// Resolve makes a path of Target.Path: a relative one starts at the home, ""
-// and "~" are the home, and "~user" is that of another user where the server
-// can tell.
-func (r *Remote) Resolve(ctx context.Context, path string) (tree.Path, error) {
-	return tree.Root, nil
-}
-
 // Label names the server for people: user@host:port.
-func (r *Remote) Label() string { return "" }
-
-// Describe tells how the connection is protected and spread, for -v.
-func (r *Remote) Describe() []string { return nil }
+func (r *Remote) Label() string { return r.server.s.label() }
 
 // Close does nothing: the Pool owns the connections, which targets share.
 func (r *Remote) Close() error { return nil }
+
+// Resolve makes a path of Target.Path: a relative one starts at the home, ""
+// and "~" are the home, and "~user" is that of another user where the server
+// can tell. Where ".." stands in it the server resolves what is before it, for
+// only there it is known where a symlink leads; the last element is never
+// followed.
+func (r *Remote) Resolve(ctx context.Context, path string) (tree.Path, error) {
+	path, home, err := r.base(ctx, path)
+	if err != nil {
+		return "", err
+	}
+	if slices.Contains(strings.Split(path, "/"), "..") {
+		return r.resolveUp(ctx, home, path)
+	}
+	p, err := tree.ParsePath(path)
+	if err != nil {
+		return "", fmt.Errorf("%s:%s: %w", r.Label(), path, err)
+	}
+	return home.Append(p), nil
+}
+
+// base splits path into where it starts and what follows.
+func (r *Remote) base(ctx context.Context, path string) (rest string, base tree.Path, err error) {
+	switch {
+	case strings.HasPrefix(path, "/"):
+		return path, tree.Root, nil
+	case path == "~" || strings.HasPrefix(path, "~/"):
+		path = strings.TrimLeft(path[1:], "/")
+	case strings.HasPrefix(path, "~"):
+		user, rest, _ := strings.Cut(path, "/")
+		base, err := r.RealPath(ctx, user)
+		if errors.Is(err, errors.ErrUnsupported) {
+			return "", "", &problem{
+				kind: errors.ErrUnsupported, text: r.Label() + " cannot tell where " + user + " is",
+				hint: "write the absolute path; for a name that begins with ~ write ./" + path,
+			}
+		}
+		if err != nil {
+			return "", "", fmt.Errorf("find %s: %w", user, err)
+		}
+		return rest, base, nil
+	}
+	base, err = r.Home(ctx)
+	if err != nil {
+		return "", "", fmt.Errorf("find the home of %s: %w", r.Label(), err)
+	}
+	return path, base, nil
+}
+
+func (r *Remote) resolveUp(ctx context.Context, base tree.Path, path string) (tree.Path, error) {
+	full := "/" + path
+	if base != tree.Root {
+		full = "/" + string(base) + "/" + path
+	}
+	full = strings.TrimRight(full, "/")
+	last := full[strings.LastIndexByte(full, '/')+1:]
+	dir := full
+	if last != ".." && last != "." {
+		dir = full[:len(full)-len(last)]
+	}
+	p, err := r.RealPath(ctx, dir)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	if dir == full {
+		return p, nil
+	}
+	return p.Join(last), nil
+}
+
+// Describe tells how the connection is protected and spread, a line each, for
+// -v.
+func (r *Remote) Describe(ctx context.Context) []string { return r.server.describe(ctx) }
+
+// Ciphers returns the names of the ciphers in use, one a connection.
+func (r *Remote) Ciphers(ctx context.Context) []string {
+	var names []string
+	for _, a := range r.server.algorithms(ctx) {
+		names = append(names, a.Read.Cipher)
+	}
+	return names
+}
