@@ -58,6 +58,9 @@ func ClientFile() (string, error) {
 	return needed(xdg("XDG_CONFIG_HOME", ".config", "transfer", "config.yaml"), "XDG_CONFIG_HOME")
 }
 
+// ServerStateDir is the state directory of a transferd that is told no other.
+func ServerStateDir() (string, error) { return needed(serverStateDir(), "XDG_STATE_HOME") }
+
 // serverStateDir and clientStateDir are the defaults; "" if there is no home.
 func serverStateDir() string {
 	if os.Geteuid() == 0 {
@@ -112,8 +115,8 @@ func (f field) resolve(dir string, v any) any {
 }
 
 func resolvePath(dir, path string) string {
-	if path == "" {
-		return ""
+	if path == "" || path == "none" { // ssh's word for no file at all
+		return path
 	}
 	if rest, ok := strings.CutPrefix(filepath.ToSlash(path), "~"); ok && (rest == "" || rest[0] == '/') {
 		if home, err := os.UserHomeDir(); err == nil {
