@@ -1,0 +1,65 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"transferd/auth"
+	"transferd/config"
+	"transferd/internal/sshd"
+)
+
+// hostKeyName is the host key that a daemon makes for itself, in its state
+// directory.
+const hostKeyName = "ssh_host_ed25519_key"
+
+// makeStateDir makes the state directory. Nobody else may write in it, or he
+// could swap the host key.
+func makeStateDir(dir string) error {
+	if dir == "" {
+		return errors.New("no state directory: set HOME, or name one with --state-dir or state_dir")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	info, err := os.Stat(dir)
+	switch {
+	case err != nil:
+		return fmt.Errorf("state directory: %w", err)
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("state directory %s can be written by others: chmod go-w it", dir)
+	}
+	return nil
+}
+
+// addHostKeys puts the host keys of the configuration, or one made in the state
+// directory, into server, and returns their fingerprints.
+func addHostKeys(ctx context.Context, server *sshd.Config, c config.Server, log *slog.Logger) ([]string, error) {
+	if len(c.SSH.HostKeys) == 0 {
+		path := filepath.Join(c.StateDir, hostKeyName)
+		key, created, err := auth.LoadOrCreateHostKey(path)
+		if err != nil {
+			return nil, fmt.Errorf("host key: %w", err)
+		}
+		if created {
+			log.InfoContext(ctx, "host key made", "path", path)
+		}
+		server.HostKeys = append(server.HostKeys, key)
+	}
+	for _, path := range c.SSH.HostKeys {
+		key, err := auth.LoadHostKey(path)
+		if err != nil {
+			return nil, fmt.Errorf("host key: %w", err)
+		}
+		server.HostKeys = append(server.HostKeys, key)
+	}
+	var fingerprints []string
+	for _, key := range server.HostKeys {
+		fingerprints = append(fingerprints, auth.Fingerprint(key.PublicKey())+" ("+key.PublicKey().Type()+")")
+	}
+	return fingerprints, nil
+}
