@@ -15,7 +15,6 @@ func defaultClient() Client {
 		Overwrite: "always",
 		Sparse:    "auto",
 		Progress:  "auto",
-		Transport: "auto",
 		StateDir:  clientStateDir(),
 	}
 }
@@ -55,7 +54,6 @@ func (c *Client) validate() []problem {
 		{"overwrite", c.Overwrite, []string{"always", "never", "newer"}},
 		{"sparse", c.Sparse, []string{"auto", "off"}},
 		{"progress", c.Progress, []string{"auto", "bar", "plain", "none"}},
-		{"transport", c.Transport, transports()},
 		{"host_key_check", c.HostKeyCheck, []string{"strict", "accept-new", "ask", "off"}},
 	} {
 		if choice.value == "" && choice.key == "host_key_check" {
@@ -74,6 +72,9 @@ func (c *Client) validate() []problem {
 	if c.StateDir == "" {
 		add("state_dir", "no home directory to keep it in; set HOME, or state_dir to a directory")
 	}
+	if err := checkTransport(c.Connection.Transport); err != nil {
+		add("transport", "%v", err)
+	}
 	if err := checkPort(c.Connection.Port); err != nil {
 		add("port", "%v", err)
 	}
@@ -82,9 +83,6 @@ func (c *Client) validate() []problem {
 	}
 	return ps
 }
-
-// transports are the roads that a copy may take.
-func transports() []string { return []string{"auto", "sftp"} }
 
 func (h Host) check(path string, earlier []Host) []problem {
 	var ps []problem
@@ -97,7 +95,7 @@ func (h Host) check(path string, earlier []Host) []problem {
 	case strings.ContainsFunc(h.Name, badInName) || strings.ContainsAny(h.Name, "@:"):
 		add("name", "%q has a space, a slash, @ or : in it; write the name alone, user and port have keys of their own", h.Name)
 	}
-	if j := slices.IndexFunc(earlier, func(o Host) bool { return o.Name == h.Name }); j >= 0 && h.Name != "" {
+	if j := slices.IndexFunc(earlier, func(o Host) bool { return strings.EqualFold(o.Name, h.Name) }); j >= 0 && h.Name != "" {
 		add("name", "%q is hosts[%d] already; put both into one entry", h.Name, j)
 	}
 	if strings.ContainsFunc(h.Address, badInName) || strings.Contains(h.Address, "@") {
@@ -106,10 +104,8 @@ func (h Host) check(path string, earlier []Host) []problem {
 	if err := checkPort(h.Port); err != nil {
 		add("port", "%v", err)
 	}
-	if h.Transport != "" {
-		if err := oneOf(h.Transport, transports()...); err != nil {
-			add("transport", "%v", err)
-		}
+	if err := checkTransport(h.Transport); err != nil {
+		add("transport", "%v", err)
 	}
 	return ps
 }
@@ -120,4 +116,12 @@ func checkPort(port int) error {
 		return fmt.Errorf("%d is no port; write a number from 1 to 65535", port)
 	}
 	return nil
+}
+
+// checkTransport knows the roads that a copy may take; "" says nothing.
+func checkTransport(name string) error {
+	if name == "" {
+		return nil
+	}
+	return oneOf(name, "auto", "sftp")
 }

@@ -18,7 +18,7 @@ func TestClientDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Client{
-		Retries: 5, Verify: "fast", Fsync: "auto", Overwrite: "always", Sparse: "auto", Progress: "auto", Transport: "auto",
+		Retries: 5, Verify: "fast", Fsync: "auto", Overwrite: "always", Sparse: "auto", Progress: "auto",
 		StateDir: filepath.Join(p.home, ".local/state/transfer"),
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -44,13 +44,13 @@ hosts:
 	t.Setenv("TRANSFER_TIMEOUT", "2m")
 	t.Setenv("TRANSFER_USER", "eve")
 	t.Setenv("TRANSFER_IDENTITIES", "/a,~/b")
-	got, err := LoadClient(path, ClientFlags{"timeout": {"1s"}, "port": {"1", "11"}, "verify": {"full"}})
+	got, err := LoadClient(path, ClientFlags{"timeout": {"1s"}, "ssh_config": {"none"}, "port": {"1", "11"}, "verify": {"full"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Client{
-		BWLimit: 3 << 20, Streams: 2, Timeout: time.Second,
-		Retries: 5, Verify: "full", Fsync: "auto", Overwrite: "always", Sparse: "auto", Progress: "auto", Transport: "auto",
+		BWLimit: 3 << 20, Streams: 2, Timeout: time.Second, SSHConfig: "none",
+		Retries: 5, Verify: "full", Fsync: "auto", Overwrite: "always", Sparse: "auto", Progress: "auto",
 		StateDir: filepath.Join(p.home, ".local/state/transfer"),
 		Hosts: []Host{{
 			Name: "microscope", Address: "10.0.3.7", User: "lab", Port: 2022, Transport: "sftp",
@@ -78,7 +78,8 @@ func TestClientFaults(t *testing.T) {
 		{"flag of two words", "", ClientFlags{"host_key_check": {"no"}}, nil, []string{"--host-key-check: host_key_check: |strict, accept-new, ask or off"}},
 		{"port in file", "port: 22", nil, nil, []string{"port: |belongs to an entry of hosts:"}},
 		{"later keys", "compress: zstd\nhosts: [{name: a, tcp_port: 1}]", nil, nil, []string{"compress: |unknown key", "hosts[0].tcp_port: |unknown key"}},
-		{"later transport", "transport: tcp", nil, nil, []string{"transport: |\"tcp\" is not known; write auto or sftp"}},
+		{"transport in file", "transport: sftp", nil, nil, []string{"transport: |belongs to an entry of hosts:"}},
+		{"later transport", "", ClientFlags{"transport": {"tcp"}}, nil, []string{"--transport: transport: |\"tcp\" is not known; write auto or sftp"}},
 		{"choices", "verify: none\nfsync: on\noverwrite: if\nsparse: yes\nprogress: fancy", nil, nil, []string{"verify: |", "fsync: |", "overwrite: |", "sparse: |", "progress: |"}},
 		{"negative", "streams: -1\nretries: -1", nil, nil, []string{"streams: |negative", "retries: |negative"}},
 		{"hosts", "hosts:\n- {port: 1}\n- {name: a, port: 70000}\n- {name: a, transport: ftp}\n- {name: u@h, address: u@h}", nil, nil, []string{

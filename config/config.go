@@ -77,11 +77,10 @@ type Client struct {
 	Overwrite string        `mapstructure:"overwrite"` // always, never or newer
 	Sparse    string        `mapstructure:"sparse"`    // auto or off
 	Progress  string        `mapstructure:"progress"`  // auto, bar, plain or none
-	Transport string        `mapstructure:"transport"` // auto or sftp
 
 	HostKeyCheck string `mapstructure:"host_key_check"`          // strict, accept-new, ask or off; "": not said here
 	KnownHosts   string `mapstructure:"known_hosts" kind:"path"` // "": not said here
-	SSHConfig    string `mapstructure:"ssh_config" kind:"path"`  // "": ~/.ssh/config
+	SSHConfig    string `mapstructure:"ssh_config" kind:"path"`  // "": ~/.ssh/config; "none": no file
 	StateDir     string `mapstructure:"state_dir" kind:"path"`   // absolute; need not exist yet
 	Hosts        []Host `mapstructure:"hosts"`
 
@@ -96,10 +95,11 @@ type Client struct {
 
 // Connection says how servers are reached. A zero field says nothing.
 type Connection struct {
-	User     string   `mapstructure:"user" source:"env"`
-	Port     int      `mapstructure:"port" source:"env"`
-	Jump     string   `mapstructure:"jump" source:"env"`
-	Identity []string `mapstructure:"identity" source:"env" alias:"identities" kind:"path"`
+	User      string   `mapstructure:"user" source:"env"`
+	Port      int      `mapstructure:"port" source:"env"`
+	Jump      string   `mapstructure:"jump" source:"env"`
+	Transport string   `mapstructure:"transport" source:"env"` // auto or sftp
+	Identity  []string `mapstructure:"identity" source:"env" alias:"identities" kind:"path"`
 }
 
 // A Host is what the client's file says of one server. A zero field says

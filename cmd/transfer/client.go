@@ -63,7 +63,7 @@ func (c *client) transportOptions() transport.Options {
 		IPv6:         c.flags.ipv6,
 		KnownHosts:   c.cfg.KnownHosts,
 		HostKeyCheck: c.cfg.HostKeyCheck,
-		Transport:    c.cfg.Transport,
+		Transport:    c.cfg.Connection.Transport,
 		Timeout:      c.cfg.Timeout,
 		Streams:      c.cfg.Streams,
 		Ciphers:      c.flags.ciphers,
