@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"slices"
+	"sync"
 
 	"transferd/internal/tree"
 )
@@ -20,6 +22,13 @@ type ClientOptions struct {
 	Log      *slog.Logger  // nil: discarded
 }
 
+// defaultLanes is how far a Client spreads by itself: OpenSSH allows ten
+// sessions on a connection, and its server has one thread for each.
+const defaultLanes = 4
+
+// growAt is the load of the least busy lane, in bytes, that is worth one more.
+const growAt = 256 << 10
+
 // A Client is the tree that an SFTP server shows. Its paths are absolute there,
 // without their first slash. It is safe for concurrent use. When a channel
 // breaks, what runs on it fails with tree.ErrLost, and the next operation dials
@@ -28,6 +37,17 @@ type Client struct {
 	dial Dialer
 	o    ClientOptions
 	log  *slog.Logger
+
+	ctx    context.Context // ends with Close; for dials that no caller waits for
+	cancel context.CancelFunc
+	group  sync.WaitGroup
+	dialer chan struct{} // held by who dials
+
+	mu     sync.Mutex
+	lanes  []*lane
+	limit  int // how many lanes there may be; falls when the server refuses one more
+	closed bool
+	home   tree.Path // "": not asked yet
 }
 
 var (
@@ -38,3 +58,172 @@ var (
 	_ tree.Carrier = (*Client)(nil)
 	_ io.Closer    = (*Client)(nil)
 )
+
+// NewClient dials the first channel and greets the server. The caller closes
+// the Client, which closes the channels but no connection.
+func NewClient(ctx context.Context, dial Dialer, o ClientOptions) (*Client, error) {
+	c := &Client{dial: dial, o: o, log: o.Log, dialer: make(chan struct{}, 1)}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	c.limit = c.wanted()
+	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if _, err := c.lane(ctx); err != nil {
+		c.cancel()
+		return nil, err
+	}
+	return c, nil
+}
+
+// wanted is how many lanes there may be while the server refuses none.
+func (c *Client) wanted() int {
+	if c.o.Lanes > 0 {
+		return c.o.Lanes
+	}
+	return defaultLanes
+}
+
+// Close closes all channels and waits for everything that serves them.
+// Operations that are running fail with tree.ErrClosed.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	lanes := c.lanes
+	c.lanes = nil
+	c.mu.Unlock()
+	c.cancel()
+	for _, l := range lanes {
+		l.close(tree.ErrClosed)
+	}
+	c.group.Wait()
+	return nil
+}
+
+// Transport implements tree.Carrier.
+func (c *Client) Transport() string { return "sftp" }
+
+// lane returns the least busy lane. Where there is none it dials; where all are
+// busy it lets one more be dialled beside what is going on.
+func (c *Client) lane(ctx context.Context) (*lane, error) {
+	if l, err := c.idlest(); l != nil || err != nil {
+		return l, err
+	}
+	select {
+	case c.dialer <- struct{}{}:
+		defer func() { <-c.dialer }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if l, err := c.idlest(); l != nil || err != nil {
+		return l, err // another caller has dialled
+	}
+	l, err := c.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return l, c.add(l, true)
+}
+
+func (c *Client) open(ctx context.Context) (*lane, error) {
+	ch, err := c.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newLane(ctx, ch)
+}
+
+// add makes a new lane one of the client's. A first one brings back the hope
+// for more.
+func (c *Client) add(l *lane, first bool) error {
+	c.mu.Lock()
+	closed := c.closed
+	if !closed {
+		c.lanes = append(c.lanes, l)
+	}
+	if first {
+		c.limit = c.wanted()
+	}
+	c.mu.Unlock()
+	if closed {
+		l.close(tree.ErrClosed)
+		return tree.ErrClosed
+	}
+	c.log.Debug("sftp channel open", "read_size", l.maxRead, "write_size", l.maxWrite)
+	return nil
+}
+
+// idlest returns the living lane with the least load, nil if there is none.
+func (c *Client) idlest() (*lane, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, tree.ErrClosed
+	}
+	var best *lane
+	c.lanes = slices.DeleteFunc(c.lanes, func(l *lane) bool {
+		if !l.alive() {
+			c.group.Go(func() { l.close(tree.ErrLost) })
+			return true
+		}
+		if best == nil || l.load.Load() < best.load.Load() {
+			best = l
+		}
+		return false
+	})
+	if best != nil && len(c.lanes) < c.limit && best.load.Load() >= growAt {
+		c.grow()
+	}
+	return best, nil
+}
+
+// grow dials one more lane in the background unless somebody dials already.
+// c.mu is held. A refusal only means that there will be no more: servers bound
+// the sessions of a connection and the connections that begin at once.
+func (c *Client) grow() {
+	select {
+	case c.dialer <- struct{}{}:
+	default:
+		return
+	}
+	c.group.Go(func() {
+		defer func() { <-c.dialer }()
+		l, err := c.open(c.ctx)
+		if err == nil {
+			_ = c.add(l, false) //nolint:errcheck // closed meanwhile: nothing to do
+			return
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.limit = max(1, len(c.lanes))
+		c.log.Debug("no further sftp channel", "open", c.limit, "error", err)
+	})
+}
+
+// on runs fn with a lane and names op and path in its error.
+func on[T any](ctx context.Context, c *Client, op string, p tree.Path, fn func(*lane) (T, error)) (T, error) {
+	l, err := c.lane(ctx)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	v, err := fn(l)
+	return v, pathError(op, c.name(p), err)
+}
+
+// name names p for people: with the server, so that an error says where.
+func (c *Client) name(p tree.Path) string { return c.nameOf(remote(p)) }
+
+func (c *Client) nameOf(path string) string {
+	if c.o.User == "" {
+		return path
+	}
+	return c.o.User + ":" + path
+}
+
+// remote is p as the server spells it.
+func remote(p tree.Path) string {
+	if p == tree.Root {
+		return "/"
+	}
+	return "/" + string(p)
+}
