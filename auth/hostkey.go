@@ -14,7 +14,7 @@ import (
 // LoadHostKey reads a server's private key. It must not have a passphrase, and
 // nobody else may be able to read it.
 func LoadHostKey(path string) (ssh.Signer, error) {
-	data, err := readPrivate(path)
+	data, err := ReadPrivateKeyFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("host key: %w", err)
 	}
@@ -56,8 +56,9 @@ func LoadOrCreateHostKey(path string) (key ssh.Signer, created bool, err error) 
 	return key, created, err
 }
 
-// readPrivate reads a private key file, if nobody else can.
-func readPrivate(path string) ([]byte, error) {
+// ReadPrivateKeyFile reads the private key file at path, for ParsePrivateKey.
+// Like ssh it refuses one that others can read.
+func ReadPrivateKeyFile(path string) ([]byte, error) {
 	return readChecked(path, maxKeyFile, checkPrivate)
 }
 

@@ -94,7 +94,7 @@ func LoadIdentity(path string, ask AskFunc) (*Identity, error) {
 	if pub, err := loadPublic(path); err == nil {
 		return &Identity{Name: path, Public: pub.Key, sign: signNever(path, "holds only the public key, and the agent has no private key for it")}, nil
 	}
-	data, err := readPrivate(path)
+	data, err := ReadPrivateKeyFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}
