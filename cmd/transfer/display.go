@@ -39,7 +39,14 @@ type display struct {
 	bars *bars
 	stop chan struct{}
 	done sync.WaitGroup
+
+	mu   sync.Mutex
+	told map[string]bool // texts of the latest failures
 }
+
+// maxTold bounds what is remembered of failures. The one that ends a copy is
+// among the latest.
+const maxTold = 64
 
 // displayOptions say what a display shows.
 type displayOptions struct {
@@ -58,6 +65,7 @@ func newDisplay(env *environ, o displayOptions) *display {
 		quiet:   o.quiet,
 		verbose: o.verbose,
 		stop:    make(chan struct{}),
+		told:    map[string]bool{},
 	}
 	shared, _ := env.stderr.(*screen)
 	switch {
@@ -113,6 +121,7 @@ func (d *display) event(event transfer.Event) {
 	case transfer.Finished:
 		d.finished(e)
 	case transfer.Failed:
+		d.remember(e.Err)
 		tell(d.stderr, describe(e.Path, e.Err), hintFor(e.Err))
 		if d.json != nil {
 			d.json.write(failure(e.Path, e.Err))
@@ -216,7 +225,17 @@ func (d *display) close(sum transfer.Summary, err error) error {
 	return err
 }
 
-// conclude tells err, unless its parts were told while they happened.
+// remember keeps in mind that err was told.
+func (d *display) remember(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.told) >= maxTold {
+		clear(d.told)
+	}
+	d.told[err.Error()] = true
+}
+
+// conclude tells err, unless it or its parts were told while they happened.
 func (d *display) conclude(err error) error {
 	if err == nil {
 		return nil
@@ -225,6 +244,12 @@ func (d *display) conclude(err error) error {
 		if partial.Failed+partial.Done > 1 {
 			d.line("%d of %d files failed", partial.Failed, partial.Failed+partial.Done)
 		}
+		return toldError{err}
+	}
+	d.mu.Lock()
+	told := d.told[err.Error()]
+	d.mu.Unlock()
+	if told {
 		return toldError{err}
 	}
 	report(d.stderr, err)

@@ -82,9 +82,6 @@ func exitCode(err error) int {
 	if partial := new(transfer.PartialError); errors.As(err, &partial) {
 		return codeOf(partial.Errs, partial.Done)
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok && isJoin(err) {
-		return codeOf(joined.Unwrap(), 0)
-	}
 	var coded codedError
 	if errors.As(err, &coded) {
 		return coded.exitCode()

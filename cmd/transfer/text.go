@@ -110,7 +110,7 @@ func elide(s string, width int, columns func(string) int) string {
 		if columns(short) <= width {
 			return short
 		}
-		if head > 0 {
+		if head > tail {
 			head--
 		} else {
 			tail--
