@@ -107,7 +107,7 @@ type configReader struct {
 }
 
 // directive finds the lines that the library must not see as what they are.
-var directive = regexp.MustCompile(`(?im)^([ "]*)(match|include)("?[ =])`)
+var directive = regexp.MustCompile(`(?im)^([ "]*)(match|include)("?(?:[ =]|$))`)
 
 // masked is what directive's keywords are hidden behind; the library lets
 // unknown keywords pass.

@@ -330,7 +330,7 @@ func badHost(host string, bracketed bool) bool {
 }
 
 func badUser(user string) bool {
-	return strings.HasPrefix(user, "-") || strings.ContainsFunc(user, func(r rune) bool { return r < ' ' || r == 0x7f })
+	return strings.HasPrefix(user, "-") || strings.ContainsAny(user, "[]:/") || strings.ContainsFunc(user, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
 
 // joinHostPort writes an address for people and for known_hosts.
