@@ -76,6 +76,7 @@ path, or - for stdin or stdout. ./a:b is the local file "a:b".
 		newMvCommand(env),
 		newDfCommand(env),
 		newSumCommand(env),
+		newKeygenCommand(env),
 		newConfigCommand(env),
 		newCompletionCommand(env),
 		newVersionCommand(env),
