@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 
 	"github.com/spf13/cobra"
 
@@ -73,7 +74,7 @@ func showJSON(w io.Writer, settings []config.Setting) error {
 // can be the beginning of a file.
 func showText(w io.Writer, settings []config.Setting) error {
 	for _, s := range settings {
-		value, err := json.Marshal(s.Value) // JSON is YAML
+		value, err := yamlText(s.Value)
 		if err != nil {
 			return fmt.Errorf("show %s: %w", s.Key, err)
 		}
@@ -81,11 +82,21 @@ func showText(w io.Writer, settings []config.Setting) error {
 		if s.Source != "" {
 			origin += " " + s.Source
 		}
-		if _, err := fmt.Fprintf(w, "%-32s # %s\n", s.Key+": "+string(value), escape(origin)); err != nil {
+		if _, err := fmt.Fprintf(w, "%-32s # %s\n", s.Key+": "+value, escape(origin)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// yamlText writes a value in one line of YAML. JSON is that as well, but a
+// simple word reads better without quotes.
+func yamlText(value any) (string, error) {
+	if word, ok := value.(string); ok && regexp.MustCompile(`^[0-9A-Za-z/~][0-9A-Za-z/~._-]*$`).MatchString(word) {
+		return word, nil
+	}
+	text, err := json.Marshal(value)
+	return string(text), err
 }
 
 func newConfigPath(env *environ) *cobra.Command {

@@ -93,7 +93,7 @@ func (c *console) ask(ctx context.Context, prompt string, read func(*os.File) (s
 // terminal, which hands out one line at a time.
 func readLine(r io.Reader) (string, error) {
 	line, err := bufio.NewReader(r).ReadString('\n')
-	if err != nil && !(errors.Is(err, io.EOF) && line != "") {
+	if err != nil && (line == "" || !errors.Is(err, io.EOF)) {
 		return "", err
 	}
 	return line, nil

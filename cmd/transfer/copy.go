@@ -49,7 +49,7 @@ name.
 			return err
 		}
 		c := copying{env: env, net: &net, flags: &flags}
-		return c.run(cmd, args[:len(args)-1], args[len(args)-1])
+		return c.run(cmd.Context(), cmd, args[:len(args)-1], args[len(args)-1])
 	}
 	return cmd
 }
@@ -62,7 +62,7 @@ type copying struct {
 	client *client
 }
 
-func (c *copying) run(cmd *cobra.Command, operands []string, to string) (err error) {
+func (c *copying) run(ctx context.Context, cmd *cobra.Command, operands []string, to string) (err error) {
 	sources, target, err := c.parse(operands, to)
 	if err != nil {
 		return err
@@ -80,7 +80,6 @@ func (c *copying) run(cmd *cobra.Command, operands []string, to string) (err err
 	if err != nil {
 		return err
 	}
-	ctx := cmd.Context()
 	if !options.DryRun {
 		if options.Machine, err = machineID(c.client.cfg.StateDir); err != nil {
 			return err

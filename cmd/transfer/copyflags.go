@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -135,9 +134,21 @@ func (c *copyFlags) options(env *environ, cfg config.Client) (transfer.Options, 
 		Bandwidth:   cfg.BWLimit,
 		Retries:     cfg.Retries,
 	}
-	// config has checked the words; the first of each list is the zero value.
-	o.Verify = tree.Verify(max(0, slices.Index([]string{"fast", "full"}, cfg.Verify)))
-	o.Fsync = tree.Fsync(max(0, slices.Index([]string{"auto", "always", "off"}, cfg.Fsync)))
-	o.Overwrite = transfer.Overwrite(max(0, slices.Index([]string{"always", "never", "newer"}, cfg.Overwrite)))
+	// config has checked the words; what is not here is the zero value.
+	if cfg.Verify == "full" {
+		o.Verify = tree.VerifyFull
+	}
+	switch cfg.Fsync {
+	case "always":
+		o.Fsync = tree.FsyncAlways
+	case "off":
+		o.Fsync = tree.FsyncOff
+	}
+	switch cfg.Overwrite {
+	case "never":
+		o.Overwrite = transfer.OverwriteNever
+	case "newer":
+		o.Overwrite = transfer.OverwriteNewer
+	}
 	return o, nil
 }

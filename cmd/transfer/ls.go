@@ -35,7 +35,7 @@ unfinished copies are left out unless -a is given.
 	f.BoolVarP(&l.long, "long", "l", false, "with mode, owner, size and time")
 	f.BoolVarP(&l.all, "all", "a", false, "hidden names and unfinished copies as well")
 	f.BoolVarP(&l.recursive, "recursive", "R", false, "directories in directories as well")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error { return l.run(cmd, args) }
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return l.run(cmd.Context(), cmd, args) }
 	return cmd
 }
 
@@ -54,7 +54,7 @@ type lister struct {
 	begun  bool
 }
 
-func (l *lister) run(cmd *cobra.Command, args []string) (err error) {
+func (l *lister) run(ctx context.Context, cmd *cobra.Command, args []string) (err error) {
 	c, err := newClient(l.env, cmd, l.net, store.Options{})
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func (l *lister) run(cmd *cobra.Command, args []string) (err error) {
 	if l.net.json {
 		l.json = &jsonLines{out: l.out}
 	}
-	err = c.each(cmd.Context(), args, func(ctx context.Context, place transfer.Place) error {
+	err = c.each(ctx, args, func(ctx context.Context, place transfer.Place) error {
 		err := l.list(ctx, place)
 		return errors.Join(err, l.out.Flush())
 	})

@@ -30,8 +30,15 @@ func TestSizeText(t *testing.T) {
 		in   int64
 		want string
 	}{
-		{0, "0 B"}, {1, "1 B"}, {1023, "1023 B"}, {1024, "1.00 KiB"}, {1536, "1.50 KiB"},
-		{1 << 20, "1.00 MiB"}, {20 << 20, "20.0 MiB"}, {300 << 20, "300 MiB"}, {1<<40 - 1, "1.00 TiB"},
+		{0, "0 B"},
+		{1, "1 B"},
+		{1023, "1023 B"},
+		{1024, "1.00 KiB"},
+		{1536, "1.50 KiB"},
+		{1 << 20, "1.00 MiB"},
+		{20 << 20, "20.0 MiB"},
+		{300 << 20, "300 MiB"},
+		{1<<40 - 1, "1.00 TiB"},
 		{1<<63 - 1, "8.00 EiB"},
 	}
 	for _, tt := range tests {
@@ -46,8 +53,11 @@ func TestSpanText(t *testing.T) {
 		in   time.Duration
 		want string
 	}{
-		{0, "0:00"}, {7 * time.Second, "0:07"}, {62500 * time.Millisecond, "1:03"},
-		{time.Hour + 2*time.Minute + 3*time.Second, "1:02:03"}, {51 * time.Hour, "2d 3h"},
+		{0, "0:00"},
+		{7 * time.Second, "0:07"},
+		{62500 * time.Millisecond, "1:03"},
+		{time.Hour + 2*time.Minute + 3*time.Second, "1:02:03"},
+		{51 * time.Hour, "2d 3h"},
 	}
 	for _, tt := range tests {
 		if got := spanText(tt.in); got != tt.want {
