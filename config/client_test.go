@@ -210,6 +210,16 @@ func TestFind(t *testing.T) {
 	if got := FindServer(""); got != daemon && got != systemFile {
 		t.Errorf("FindServer = %q, want %q", got, daemon)
 	}
+	wantFile, wantState := daemon, filepath.Join(p.home, ".local/state/transferd")
+	if os.Geteuid() == 0 {
+		wantFile, wantState = "/etc/transferd/transferd.yaml", "/var/lib/transferd"
+	}
+	if got, err := ServerFile(); err != nil || got != wantFile {
+		t.Errorf("ServerFile = %q, %v, want %q", got, err, wantFile)
+	}
+	if got := serverStateDir(); got != wantState {
+		t.Errorf("serverStateDir = %q, want %q", got, wantState)
+	}
 	t.Setenv("TRANSFERD_CONFIG", "/env.yaml")
 	if got := FindServer(""); got != "/env.yaml" {
 		t.Errorf("FindServer = %q, want what the variable says", got)

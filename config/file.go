@@ -37,7 +37,7 @@ func readDocument(path string) (document, *Fault) {
 }
 
 func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path) //nolint:gosec // the file that the person names is what is wanted
+	f, err := os.Open(path)
 	if err != nil {
 		var pathErr *os.PathError
 		if errors.As(err, &pathErr) {
