@@ -83,9 +83,9 @@ if [ -n "$lacking" ] && [ "$required" = 1 ]; then
 	exit 1
 fi
 
-go vet ./...
-
 [ $# -gt 0 ] || set -- ./...
+go vet "$@"
+
 log=$(mktemp "${TMPDIR:-/tmp}/transfer-test.XXXXXX")
 trap 'rm -f "$log"' EXIT
 
