@@ -2,6 +2,7 @@ package auth
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -135,7 +136,18 @@ func withoutSHA1(signer ssh.Signer) (ssh.Signer, error) {
 	if !ok || plainType(signer.PublicKey()) != ssh.KeyAlgoRSA {
 		return signer, nil
 	}
-	return ssh.NewSignerWithAlgorithms(as, []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256})
+	multi, err := ssh.NewSignerWithAlgorithms(as, []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256})
+	if err != nil {
+		return nil, fmt.Errorf("use an RSA key: %w", err)
+	}
+	return sha2Signer{multi}, nil
+}
+
+// A sha2Signer is an RSA key. Sign of the signer inside would use SHA-1.
+type sha2Signer struct{ ssh.MultiAlgorithmSigner }
+
+func (s sha2Signer) Sign(rand io.Reader, data []byte) (*ssh.Signature, error) {
+	return s.SignWithAlgorithm(rand, data, ssh.KeyAlgoRSASHA512)
 }
 
 // plainType returns the type of key, or of the key that it certifies.
