@@ -72,7 +72,7 @@ func (c *client) transportOptions() transport.Options {
 	}
 	for _, h := range c.cfg.Hosts {
 		o.Hosts = append(o.Hosts, transport.Host{
-			Name: h.Name, Address: h.Address, User: h.User, Port: h.Port,
+			Name: h.Name, Address: h.Address, User: h.User, Port: h.Port, Jump: h.Jump,
 			Transport: h.Transport, Identities: h.Identities,
 		})
 	}

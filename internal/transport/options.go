@@ -86,6 +86,7 @@ type Host struct {
 	Address    string // "": the name itself, or what ssh_config says
 	User       string
 	Port       int
+	Jump       string   // as Options.Jump
 	Transport  string   // "", auto or sftp
 	Identities []string // key files; ~ is the home
 }

@@ -190,6 +190,9 @@ func (r *resolver) settings(p place, vals values, named []string, transport stri
 		if h.Port != 0 {
 			vals.add("port", strconv.Itoa(h.Port), origin)
 		}
+		if h.Jump != "" {
+			vals.add("proxyjump", h.Jump, origin)
+		}
 		for _, file := range h.Identities {
 			vals.add("identityfile", strings.ReplaceAll(file, "%", "%%"), origin)
 		}

@@ -57,6 +57,7 @@ func TestResolvePrecedence(t *testing.T) {
 		{Name: "scope", Address: "10.0.3.7", User: "lab", Port: 2022},
 		{Name: "scope", Address: "10.9.9.9"},
 		{Name: "half", User: "half"},
+		{Name: "behind", Jump: "op@gate:24"},
 	}
 	for _, tt := range []struct {
 		name   string
@@ -68,6 +69,10 @@ func TestResolvePrecedence(t *testing.T) {
 		{"defaults", Options{}, "", "h:x", summary{"h", "me", 22, ""}},
 		{"hosts", Options{Hosts: hosts}, "", "scope:x", summary{"10.0.3.7", "lab", 2022, ""}},
 		{"hosts without case", Options{Hosts: hosts}, "", "Scope:x", summary{"10.0.3.7", "lab", 2022, ""}},
+		{
+			"hosts with a jump", Options{Hosts: hosts}, "Host behind\n ProxyJump other\n", "behind:x",
+			summary{"behind", "me", 22, "op@gate:24"},
+		},
 		{
 			"hosts before ssh_config", Options{Hosts: hosts},
 			"Host scope\n HostName other\n User other\n Port 99\n ProxyJump gate\n", "scope:x",
