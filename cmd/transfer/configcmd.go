@@ -46,7 +46,7 @@ func newConfigShow(env *environ) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			settings, err := config.ShowClient(config.FindClient(file), nil)
 			if err != nil {
-				return fmt.Errorf("the configuration is wrong: %w", err)
+				return err // Faults say it all
 			}
 			if asJSON {
 				return showJSON(env.stdout, settings)

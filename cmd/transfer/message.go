@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"transferd/config"
 	"transferd/internal/transfer"
 	"transferd/internal/transport"
 	"transferd/internal/tree"
@@ -25,10 +26,16 @@ type toldError struct{ err error }
 func (e toldError) Error() string { return e.err.Error() }
 func (e toldError) Unwrap() error { return e.err }
 
-// report tells the person what a command returned. Errors that were joined are
-// told one after another.
+// report tells the person what a command returned. Errors that were joined, and
+// faults of the configuration, are told one after another.
 func report(w io.Writer, err error) {
 	if err == nil || errors.As(err, new(toldError)) {
+		return
+	}
+	if faults := (config.Faults)(nil); errors.As(err, &faults) {
+		for _, fault := range faults {
+			tell(w, fault.String(), "")
+		}
 		return
 	}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok && isJoin(err) {

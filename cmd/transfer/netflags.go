@@ -80,13 +80,10 @@ func (n *netFlags) given(cmd *cobra.Command) config.ClientFlags {
 	return flags
 }
 
-// load returns the effective settings of cmd.
+// load returns the effective settings of cmd, or everything that is wrong with
+// them.
 func (n *netFlags) load(cmd *cobra.Command) (config.Client, error) {
-	cfg, err := config.LoadClient(config.FindClient(n.config), n.given(cmd))
-	if err != nil {
-		return config.Client{}, fmt.Errorf("the configuration is wrong: %w", err)
-	}
-	return cfg, nil
+	return config.LoadClient(config.FindClient(n.config), n.given(cmd))
 }
 
 // logger returns what the parts below log to: nothing at all, unless the person
