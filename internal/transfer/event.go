@@ -10,6 +10,7 @@ import (
 type Event interface{ event() }
 
 // Found tells how much there is to copy as far as is known by now.
+// Files that turn out to be there already are among it.
 type Found struct {
 	Files    int64
 	Bytes    int64

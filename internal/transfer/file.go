@@ -27,12 +27,12 @@ type job struct {
 // queue starts the copy of j unless it is done already. It blocks while too
 // many files are in flight.
 func (c *copier) queue(ctx context.Context, j job) error {
+	c.find(1, j.entry.Size, false)
 	if !c.opt.Checksum {
 		if stop, err := c.skip(ctx, j); stop || err != nil {
 			return err
 		}
 	}
-	c.find(1, j.entry.Size, false)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
