@@ -28,7 +28,8 @@ type memory struct {
 	mu       sync.Mutex
 	key      *candidate        // that the server took
 	password string            // that the server took
-	answers  map[string]string // to prompts of keyboard-interactive, without echo
+	answers  map[string]string // to prompts of keyboard-interactive
+	once     bool              // the next login needs the person again
 }
 
 func (m *memory) identity() *candidate {
@@ -50,10 +51,20 @@ func (m *memory) answer(prompt string) (string, bool) {
 	return answer, ok
 }
 
+// repeatable reports whether the login can be done again without the person:
+// not with a key that wants to be touched, nor with answers that may be good
+// for one time only.
+func (m *memory) repeatable() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.once
+}
+
 // keep remembers what a successful login used.
 func (m *memory) keep(l *login) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.once = l.once
 	if l.signed != nil {
 		m.key = l.signed
 	}
@@ -90,7 +101,7 @@ type login struct {
 	signed  *candidate // the last one that the server wanted a signature of
 	typed   string
 	replies map[string]string
-	asked   int // keyboard-interactive questions without a remembered answer
+	once    bool // something of it cannot be done again unasked
 }
 
 // callback is an ssh.ClientAuthCallback: it chooses the next method.
@@ -148,6 +159,7 @@ func (l *login) publicKey(ctx context.Context) ssh.AuthMethod {
 			}
 			l.log.Debug("the server wants a signature of the key", "key", name)
 			l.signed = id
+			l.once = strings.HasPrefix(signer.PublicKey().Type(), "sk-")
 		})
 		if err != nil {
 			l.failed = fmt.Errorf("%s: %w", id.name, err)
@@ -234,12 +246,14 @@ func (l *login) challenge(ctx context.Context) ssh.KeyboardInteractiveChallenge 
 				return nil, err
 			}
 			answers[i] = answer
-			if !echos[i] {
-				if l.replies == nil {
-					l.replies = map[string]string{}
-				}
-				l.replies[question] = answer
+			if echos[i] || !strings.Contains(strings.ToLower(question), "password") {
+				l.once = true // a code, or who knows
+				continue
 			}
+			if l.replies == nil {
+				l.replies = map[string]string{}
+			}
+			l.replies[question] = answer
 		}
 		return answers, nil
 	}

@@ -84,7 +84,7 @@ func (v *server) open(ctx context.Context) (io.ReadWriteCloser, error) {
 		return nil, fmt.Errorf("%s: %w", v.s.label(), tree.ErrClosed)
 	}
 	v.bury()
-	if len(v.links) == 0 || len(v.links) < v.limit && !v.refused {
+	if len(v.links) == 0 || len(v.links) < v.limit && !v.refused && v.mem.repeatable() {
 		l, err := v.dial(ctx)
 		switch {
 		case err == nil:
@@ -181,7 +181,7 @@ func (v *server) dial(ctx context.Context) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v.entered {
+	if v.entered && v.mem.repeatable() {
 		// The person is asked again only if what was right before is not now,
 		// and not at all for the sake of one more lane.
 		l, err := v.connect(ctx, v, via, true)

@@ -1,0 +1,198 @@
+package transport
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/binary"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// newSigner makes a key that nobody else has.
+func newSigner(t *testing.T) ssh.Signer {
+	t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer
+}
+
+// A fakeServer is an SSH server that knows no more of SFTP than its first
+// packet. Its fields are set before the first connection.
+type fakeServer struct {
+	config  ssh.ServerConfig
+	most    int  // connections that it takes; 0: any number
+	noSFTP  bool // it has no such subsystem
+	channel int  // channels a connection; 0: any number
+
+	addr     *net.TCPAddr
+	listener net.Listener
+	group    sync.WaitGroup
+
+	mu    sync.Mutex
+	taken int
+	conns []net.Conn
+}
+
+// start listens until the test ends.
+func (s *fakeServer) start(t *testing.T) {
+	t.Helper()
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.config.AddHostKey(newSigner(t))
+	s.listener, s.addr = l, l.Addr().(*net.TCPAddr)
+	s.group.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s.mu.Lock()
+			s.taken++
+			refuse := s.most > 0 && s.taken > s.most
+			s.conns = append(s.conns, conn)
+			s.mu.Unlock()
+			if refuse {
+				_ = conn.Close()
+				continue
+			}
+			s.group.Go(func() { s.serve(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		s.cut()
+		s.group.Wait()
+	})
+}
+
+// cut ends every connection.
+func (s *fakeServer) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, conn := range s.conns {
+		_ = conn.Close()
+	}
+	s.conns = nil
+}
+
+// count returns how many connections there have been.
+func (s *fakeServer) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.taken
+}
+
+func (s *fakeServer) target(user string) string {
+	return "ssh://" + user + "@127.0.0.1:" + strconv.Itoa(s.addr.Port) + "/"
+}
+
+func (s *fakeServer) serve(conn net.Conn) {
+	defer func() { _ = conn.Close() }()
+	c, chans, reqs, err := ssh.NewServerConn(conn, &s.config)
+	if err != nil {
+		return
+	}
+	s.group.Go(func() { ssh.DiscardRequests(reqs) })
+	opened := 0
+	for ch := range chans {
+		if s.channel > 0 && opened >= s.channel {
+			_ = ch.Reject(ssh.Prohibited, "open failed")
+			continue
+		}
+		opened++
+		channel, requests, err := ch.Accept()
+		if err != nil {
+			break
+		}
+		s.group.Go(func() {
+			for r := range requests {
+				_ = r.Reply(r.Type == "subsystem" && !s.noSFTP, nil)
+			}
+		})
+		s.group.Go(func() {
+			answerInit(channel)
+			_ = channel.Close()
+		})
+	}
+	_ = c.Close()
+}
+
+// answerInit answers SSH_FXP_INIT by version 3, REALPATH by /home and all else
+// by a failure.
+func answerInit(rw io.ReadWriter) {
+	var head [9]byte
+	for {
+		if _, err := io.ReadFull(rw, head[:5]); err != nil {
+			return
+		}
+		size := binary.BigEndian.Uint32(head[:])
+		rest := make([]byte, size-1)
+		if _, err := io.ReadFull(rw, rest); err != nil {
+			return
+		}
+		var answer []byte
+		switch head[4] {
+		case 1: // INIT
+			answer = []byte{2, 0, 0, 0, 3}
+		case 16: // REALPATH
+			answer = append([]byte{104}, rest[:4]...)
+			answer = append(answer, ssh.Marshal(struct {
+				Count      uint32
+				Name, Long string
+				Flags      uint32
+			}{1, "/home", "/home", 0})...)
+		default:
+			answer = append([]byte{101}, rest[:4]...)
+			answer = append(answer, ssh.Marshal(struct {
+				Code      uint32
+				Text, Tag string
+			}{8, "unsupported", ""})...)
+		}
+		packet := binary.BigEndian.AppendUint32(nil, uint32(len(answer)))
+		if _, err := rw.Write(append(packet, answer...)); err != nil {
+			return
+		}
+	}
+}
+
+// newPool returns a Pool on a home of its own, which is closed when the test
+// ends.
+func newPool(t *testing.T, o Options) *Pool {
+	t.Helper()
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("SSH_AUTH_SOCK", "")
+	if o.SSHConfig == "" {
+		o.SSHConfig = "none"
+	}
+	p := New(o)
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Errorf("Close = %v", err)
+		}
+	})
+	return p
+}
+
+// connect connects p to a target.
+func connect(t *testing.T, p *Pool, target string) (*Remote, error) {
+	t.Helper()
+	parsed, err := ParseTarget(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Connect(t.Context(), parsed)
+}
