@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
@@ -19,8 +20,10 @@ import (
 // Whoever dialed it closes it.
 type Agent struct {
 	address string
-	closed  context.Context // done when Close was called
-	close   context.CancelCauseFunc
+
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{} // where a question is under way
+	closed bool
 }
 
 // DialAgent returns the agent at address, which AgentAddress tells. It is an
@@ -31,14 +34,18 @@ func DialAgent(ctx context.Context, address string) (*Agent, error) {
 		return nil, fmt.Errorf("ssh-agent: %w", err)
 	}
 	_ = conn.Close() // nothing was written that could be lost
-	closed, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	return &Agent{address: address, closed: closed, close: cancel}, nil
+	return &Agent{address: address, conns: make(map[net.Conn]struct{})}, nil
 }
 
 // Close ends what is still asked of the agent with net.ErrClosed, and every
 // later question.
 func (a *Agent) Close() error {
-	a.close(net.ErrClosed)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+	for conn := range a.conns {
+		_ = conn.Close() // nobody waits for what it would still say
+	}
 	return nil
 }
 
@@ -69,28 +76,47 @@ func AgentAddress(setting string, lookup func(string) (string, bool), home strin
 
 // do runs f with a connection to the agent, which it cuts when ctx ends.
 func (a *Agent) do(ctx context.Context, f func(agent.ExtendedAgent) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(a.closed, func() { cancel(context.Cause(a.closed)) })()
-	if a.closed.Err() != nil {
-		return fmt.Errorf("ssh-agent: %w", net.ErrClosed)
-	}
 	conn, err := dialAgent(ctx, a.address)
 	if err != nil {
 		return fmt.Errorf("ssh-agent: %w", err)
 	}
+	defer func() { _ = conn.Close() }() // nothing was written that could be lost
+	if !a.enter(conn) {
+		return fmt.Errorf("ssh-agent: %w", net.ErrClosed)
+	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	err = f(agent.NewClient(conn))
-	if stop() {
-		_ = conn.Close() // nothing was written that could be lost
-	}
-	if ctx.Err() != nil {
+	stop()
+	closed := a.leave(conn)
+	switch {
+	case ctx.Err() != nil:
 		err = context.Cause(ctx)
+	case err != nil && closed:
+		err = net.ErrClosed // which is why
 	}
 	if err != nil {
 		return fmt.Errorf("ssh-agent: %w", err)
 	}
 	return nil
+}
+
+// enter notes that conn is in use, unless the agent is closed.
+func (a *Agent) enter(conn net.Conn) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return false
+	}
+	a.conns[conn] = struct{}{}
+	return true
+}
+
+// leave forgets conn, and reports whether the agent is closed.
+func (a *Agent) leave(conn net.Conn) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.conns, conn)
+	return a.closed
 }
 
 // Identities returns the keys that the agent holds, in its order. Those of a

@@ -110,7 +110,7 @@ func (e keyEntry) grantCertificate(r LoginRequest, cert *ssh.Certificate) (Grant
 		return Grant{}, err
 	}
 	g.KeyID, g.Serial, g.Authority = cert.KeyId, cert.Serial, Fingerprint(cert.SignatureKey)
-	if end := time.Unix(int64(min(cert.ValidBefore, 1<<40)), 0); cert.ValidBefore != ssh.CertTimeInfinity && (g.Expires.IsZero() || end.Before(g.Expires)) { //nolint:gosec // bounded
+	if end := time.Unix(int64(min(cert.ValidBefore, 1<<40)), 0); cert.ValidBefore != ssh.CertTimeInfinity && (g.Expires.IsZero() || end.Before(g.Expires)) {
 		g.Expires = end
 	}
 	return g, nil

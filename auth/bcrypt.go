@@ -4,8 +4,9 @@ import (
 	"crypto/sha512"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
-	"golang.org/x/crypto/blowfish"
+	"golang.org/x/crypto/blowfish" //nolint:staticcheck // bcrypt is made of it
 )
 
 const bcryptBlock = 32 // bytes that one bcryptHash gives
@@ -17,7 +18,7 @@ func bcryptKDF(passphrase, salt []byte, rounds, size int) ([]byte, error) {
 	key := make([]byte, blocks*bcryptBlock)
 	pass := sha512.Sum512(passphrase)
 	for block := range blocks {
-		counted := binary.BigEndian.AppendUint32(append([]byte(nil), salt...), uint32(block)+1) //nolint:gosec // a handful of blocks
+		counted := binary.BigEndian.AppendUint32(append([]byte(nil), salt...), uint32(block)+1)
 		seed := sha512.Sum512(counted)
 		out, err := bcryptHash(pass[:], seed[:])
 		if err != nil {
@@ -58,7 +59,7 @@ func bcryptHash(pass, salt []byte) (out [bcryptBlock]byte, err error) {
 		}
 	}
 	for i := 0; i < len(out); i += 4 { // the C code writes its words little endian
-		out[i], out[i+1], out[i+2], out[i+3] = out[i+3], out[i+2], out[i+1], out[i]
+		slices.Reverse(out[i : i+4])
 	}
 	return out, nil
 }

@@ -213,8 +213,8 @@ func cutString(data []byte) (s, rest []byte, ok bool) {
 	if len(data) < 4 {
 		return nil, nil, false
 	}
-	n := uint64(binary.BigEndian.Uint32(data))
-	if uint64(len(data)-4) < n {
+	n := int64(binary.BigEndian.Uint32(data))
+	if int64(len(data))-4 < n {
 		return nil, nil, false
 	}
 	return data[4 : 4+n], data[4+n:], true

@@ -237,15 +237,21 @@ func (h *HostKeys) decide(ctx context.Context, name string, key ssh.PublicKey, l
 		return TrustNone, fmt.Errorf("%w: %s is not known. It shows the %s key %s. %s, then connect once with --host-key-check=ask, or accept-new",
 			ErrHostKey, name, kindOf(key), Fingerprint(key), howToCompare(key))
 	}
+	h.remember(name, key)
+	return TrustNew, nil
+}
+
+// remember writes an accepted key down. That it cannot is worth a warning, not
+// the connection.
+func (h *HostKeys) remember(name string, key ssh.PublicKey) {
 	if len(h.Files) == 0 {
-		return TrustNew, nil
+		return
 	}
 	if err := remember(h.Files[0], name, key, h.Hash); err != nil {
 		h.warn("WARNING: " + err.Error())
-		return TrustNew, nil
+		return
 	}
 	h.warn(fmt.Sprintf("Permanently added '%s' (%s) to the list of known hosts.", name, kindOf(key)))
-	return TrustNew, nil
 }
 
 func changed(name string, key ssh.PublicKey, known knownLine) error {

@@ -44,7 +44,7 @@ func GenerateKey(kind string, bits int, comment string) (*PrivateKey, error) {
 		curves := map[int]elliptic.Curve{0: elliptic.P256(), 256: elliptic.P256(), 384: elliptic.P384(), 521: elliptic.P521()}
 		curve := curves[bits]
 		if curve == nil {
-			return nil, errors.New("Invalid ECDSA key length: valid lengths are 256, 384 or 521 bits") //nolint:revive,staticcheck // ssh-keygen's words
+			return nil, errors.New("Invalid ECDSA key length: valid lengths are 256, 384 or 521 bits") //nolint:staticcheck // ssh-keygen's words
 		}
 		key, err = ecdsa.GenerateKey(curve, rand.Reader)
 	case "rsa":
@@ -52,10 +52,10 @@ func GenerateKey(kind string, bits int, comment string) (*PrivateKey, error) {
 			bits = 3072
 		}
 		if bits < 1024 {
-			return nil, errors.New("Invalid RSA key length: minimum is 1024 bits") //nolint:revive,staticcheck // ssh-keygen's words
+			return nil, errors.New("Invalid RSA key length: minimum is 1024 bits") //nolint:staticcheck // ssh-keygen's words
 		}
 		if bits > 8192 { // x/crypto takes no larger ones
-			return nil, errors.New("Invalid RSA key length: maximum is 8192 bits") //nolint:revive,staticcheck // ssh-keygen's words
+			return nil, errors.New("Invalid RSA key length: maximum is 8192 bits") //nolint:staticcheck // ssh-keygen's words
 		}
 		key, err = rsa.GenerateKey(rand.Reader, bits)
 	default:

@@ -129,7 +129,7 @@ func kindOf(key ssh.PublicKey) string {
 	names := map[string]string{
 		ssh.KeyAlgoED25519: "ED25519", ssh.KeyAlgoSKED25519: "ED25519-SK",
 		ssh.KeyAlgoECDSA256: "ECDSA", ssh.KeyAlgoECDSA384: "ECDSA", ssh.KeyAlgoECDSA521: "ECDSA",
-		ssh.KeyAlgoSKECDSA256: "ECDSA-SK", ssh.KeyAlgoRSA: "RSA", ssh.InsecureKeyAlgoDSA: "DSA",
+		ssh.KeyAlgoSKECDSA256: "ECDSA-SK", ssh.KeyAlgoRSA: "RSA", "ssh-dss": "DSA",
 	}
 	name, ok := names[plainType(key)]
 	if !ok {
