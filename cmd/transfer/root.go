@@ -78,6 +78,7 @@ path, or - for stdin or stdout. ./a:b is the local file "a:b".
 		newSumCommand(env),
 		newKeygenCommand(env),
 		newConfigCommand(env),
+		newKeygenCommand(env),
 		newCompletionCommand(env),
 		newVersionCommand(env),
 	)
