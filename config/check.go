@@ -97,7 +97,7 @@ func checkUser(u User, key func(name string) string, earlier, all []User) []prob
 	case file != "" && len(inline) > 0:
 		add("authorized_keys_file", "cannot stand beside authorized_keys; move the keys into one of the two")
 	case file == "" && len(inline) == 0:
-		add("authorized_keys_file", "%s has no key to log in with; name a file, or list keys in authorized_keys", u.Name)
+		add("authorized_keys_file", "no key to log in with; name a file of keys, or list them in authorized_keys")
 	case file != "":
 		if err := checkFile(file); err != nil {
 			add("authorized_keys_file", "%v; make it first, it has the form of ~/.ssh/authorized_keys", err)

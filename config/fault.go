@@ -14,6 +14,8 @@ type Fault struct {
 	Source  string // the flag or the variable; "" for a file
 	Key     string // as in "users[1].root"; "": the file as a whole
 	Problem string // what is wrong, and what would be right
+
+	meant string // the known key that an unknown one probably is; "" if there is none
 }
 
 // String has it all on one line, the place first, as compilers do.
@@ -83,20 +85,25 @@ func distance(a, b string) int {
 
 // unknownKey says what to write instead of name in the section at path.
 // siblings are the keys of the section, all every key with its full path.
-func unknownKey(name, path string, siblings, all []string) string {
+func unknownKey(name, path string, siblings, all []string) Fault {
+	f := Fault{Key: join(path, name)}
 	if guess := nearest(name, siblings); guess != "" {
-		return fmt.Sprintf("unknown key; did you mean %s?", join(path, guess))
+		f.meant = join(path, guess)
+		f.Problem = fmt.Sprintf("unknown key; did you mean %s?", f.meant)
+		return f
 	}
 	for _, full := range all {
 		if full != name && (strings.HasSuffix(full, "."+name) || full == strings.ReplaceAll(name, "_", ".")) {
-			return fmt.Sprintf("unknown key here; did you mean %s?", full)
+			f.Problem = fmt.Sprintf("unknown key here; did you mean %s?", full)
+			return f
 		}
 	}
 	where := "the keys"
 	if path != "" {
 		where += " of " + path
 	}
-	return fmt.Sprintf("unknown key; %s are %s", where, strings.Join(siblings, ", "))
+	f.Problem = fmt.Sprintf("unknown key; %s are %s", where, strings.Join(siblings, ", "))
+	return f
 }
 
 // join makes the path of a key in the section at path.

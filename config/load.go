@@ -189,7 +189,7 @@ func (l *loading) finish(problems []problem) error {
 	early := len(l.faults)
 	for _, p := range problems {
 		follows := slices.ContainsFunc(l.faults[:early], func(f Fault) bool {
-			return within(p.key, f.Key) || within(f.Key, p.key)
+			return within(p.key, f.Key) || within(f.Key, p.key) || p.key == f.meant
 		})
 		if !follows {
 			l.faults = append(l.faults, l.locate(p))

@@ -89,7 +89,7 @@ func fileKeys(t reflect.Type) []string {
 type checker struct {
 	all    []string // every key of the file
 	dir    string   // where relative file names start
-	faults []Fault  // with Key and Problem alone
+	faults []Fault  // without their place
 }
 
 func (c *checker) fault(key, problem string) {
@@ -112,7 +112,7 @@ func (c *checker) section(t reflect.Type, path string, raw map[string]any) map[s
 		f, ok := known[name]
 		switch {
 		case !ok:
-			c.fault(join(path, name), unknownKey(name, path, siblings, c.all))
+			c.faults = append(c.faults, unknownKey(name, path, siblings, c.all))
 		case f.envOnly:
 			c.fault(join(path, name), f.notInFile())
 		case raw[name] == nil: // "users:" with nothing after it says nothing

@@ -245,6 +245,7 @@ func TestServerFaults(t *testing.T) {
 		{"key of another section", oneUser + "idle_timeout: 1m", []string{"c.yaml:2: idle_timeout: |did you mean limits.idle_timeout?"}},
 		{"dotted key", oneUser + "ssh.listen: [\":1\"]", []string{"c.yaml:2: ssh.listen: |unknown key"}},
 		{"upper case key", oneUser + "SSH: {}", []string{"c.yaml:2: SSH: |did you mean ssh?"}},
+		{"only the misspelling", "users: [{name: a, rot: $ROOT, authorized_keys_file: $KEYS}]", []string{"users[0].rot: |did you mean users[0].root?"}},
 		{"later key of a user", "users: [{name: a, root: $ROOT, authorized_keys_file: $KEYS, shell: true}]", []string{"users[0].shell: |unknown key"}},
 		{"duration without unit", oneUser + "limits: {idle_timeout: 10}", []string{"c.yaml:2: limits.idle_timeout: |\"10\" has no unit; write 10s"}},
 		{"duration in float", oneUser + "limits: {idle_timeout: 1.5}", []string{"limits.idle_timeout: |\"1.5\" has no unit"}},
