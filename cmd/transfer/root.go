@@ -78,7 +78,6 @@ path, or - for stdin or stdout. ./a:b is the local file "a:b".
 		newSumCommand(env),
 		newKeygenCommand(env),
 		newConfigCommand(env),
-		newKeygenCommand(env),
 		newCompletionCommand(env),
 		newVersionCommand(env),
 	)
