@@ -141,16 +141,10 @@ func (r *resolver) flags(vals values) error {
 	if r.o.Jump != "" {
 		vals.add("proxyjump", r.o.Jump, "-J")
 	}
-	if r.o.IPv4 {
-		vals.add("addressfamily", "inet", "-4")
-	}
-	if r.o.IPv6 {
-		vals.add("addressfamily", "inet6", "-6")
-	}
 	if r.o.Ciphers != "" {
 		vals.add("ciphers", r.o.Ciphers, "-c")
 	}
-	r.trustFlags(vals)
+	r.commonFlags(vals)
 	for _, option := range r.o.SSHOptions {
 		key, text, err := parseOption(option)
 		if err != nil {
@@ -161,8 +155,14 @@ func (r *resolver) flags(vals values) error {
 	return nil
 }
 
-// trustFlags puts the flag into vals that counts for jump hosts too.
-func (r *resolver) trustFlags(vals values) {
+// commonFlags puts the flags into vals that count for jump hosts too.
+func (r *resolver) commonFlags(vals values) {
+	if r.o.IPv4 {
+		vals.add("addressfamily", "inet", "-4")
+	}
+	if r.o.IPv6 {
+		vals.add("addressfamily", "inet6", "-6")
+	}
 	if r.o.HostKeyCheck != "" {
 		vals.add("stricthostkeychecking", r.o.HostKeyCheck, "--host-key-check")
 	}
@@ -282,7 +282,7 @@ func (r *resolver) jumps(vals values, s settings, depth int) ([]settings, error)
 			return nil, usage("%s: %v", origin, err)
 		}
 		hopVals := values{}
-		r.trustFlags(hopVals)
+		r.commonFlags(hopVals)
 		hop, err := r.settings(p, hopVals, nil, "")
 		if err != nil {
 			return nil, err

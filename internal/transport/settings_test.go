@@ -282,6 +282,30 @@ func TestResolveSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
+func TestProxyCommandIsNotPassedOverInSilence(t *testing.T) {
+	for config, warned := range map[string]bool{
+		"ProxyCommand nc %h %p\n":                 true,
+		"ProxyCommand none\n":                     false,
+		"ProxyJump none\nProxyCommand nc %h %p\n": false,
+	} {
+		r, log := newTestResolver(t, Options{}, map[string]string{".ssh/config": config})
+		if _, err := r.resolve(Target{Scheme: SchemeHostPath, Host: "h"}); err != nil {
+			t.Error(err)
+		}
+		if got := strings.Contains(log.String(), "ProxyCommand"); got != warned {
+			t.Errorf("with %q the log says %q", config, log)
+		}
+	}
+}
+
+func TestFamilyCountsForTheFirstHop(t *testing.T) {
+	r, _ := newTestResolver(t, Options{IPv6: true, Jump: "gate"}, nil)
+	s, err := r.resolve(Target{Scheme: SchemeHostPath, Host: "h"})
+	if err != nil || s.jump[0].network != "tcp6" {
+		t.Errorf("resolve = %+v, %v", s, err)
+	}
+}
+
 func TestOptionsCheck(t *testing.T) {
 	o := Options{
 		Port: 70000, IPv4: true, IPv6: true, Streams: -1, Timeout: -1, HostKeyCheck: "sometimes", Ciphers: "x",
