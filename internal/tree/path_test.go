@@ -9,9 +9,20 @@ import (
 
 func TestParsePath(t *testing.T) {
 	for _, tt := range []struct{ in, want string }{
-		{"", "."}, {".", "."}, {"/", "."}, {"a", "a"}, {"/a/b", "a/b"}, {"a//b/", "a/b"}, {"./a/./b", "a/b"},
-		{"a/../b", "b"}, {"../../etc/passwd", "etc/passwd"}, {"/a/../..", "."}, {"...", "..."}, {"a/..b", "a/..b"},
-		{"new\nline/\xff", "new\nline/\xff"}, {" ", " "},
+		{"", "."},
+		{".", "."},
+		{"/", "."},
+		{"a", "a"},
+		{"/a/b", "a/b"},
+		{"a//b/", "a/b"},
+		{"./a/./b", "a/b"},
+		{"a/../b", "b"},
+		{"../../etc/passwd", "etc/passwd"},
+		{"/a/../..", "."},
+		{"...", "..."},
+		{"a/..b", "a/..b"},
+		{"new\nline/\xff", "new\nline/\xff"},
+		{" ", " "},
 	} {
 		got, err := ParsePath(tt.in)
 		if err != nil || got != Path(tt.want) {
