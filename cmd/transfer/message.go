@@ -32,7 +32,7 @@ func report(w io.Writer, err error) {
 	if err == nil || errors.As(err, new(toldError)) {
 		return
 	}
-	if faults := (config.Faults)(nil); errors.As(err, &faults) {
+	if faults := config.Faults(nil); errors.As(err, &faults) {
 		for _, fault := range faults {
 			tell(w, fault.String(), "")
 		}
