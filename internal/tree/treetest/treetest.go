@@ -21,6 +21,7 @@ type Limits struct {
 	MaxName        int           // longest name in bytes; 0 means 255
 	VolatileSync   bool          // Receipt.Volatile may be true although Fsync was asked for
 	LooseErrors    bool          // cannot tell ErrNotDir, ErrIsDir, ErrNotEmpty and fs.ErrExist from other errors
+	LooseSub       bool          // Sub cannot keep symlinks from leading out
 }
 
 // Run tests the Source and Sink that open returns, an empty tree each time.
@@ -40,9 +41,66 @@ func RunFS(t *testing.T, open func(t *testing.T) tree.FS) {
 // RunLimited is Run for a tree that cannot do everything.
 func RunLimited(t *testing.T, l Limits, open func(t *testing.T) tree.Sink) {
 	t.Helper()
+	for _, test := range []struct {
+		name string
+		run  func(t *testing.T, s tree.Sink, l Limits)
+	}{
+		{"Mkdir", testMkdir},
+		{"Symlink", testSymlink},
+		{"Rename", testRename},
+		{"Remove", testRemove},
+		{"SetAttr", testSetAttr},
+		{"SetAttrOfSymlink", testSetAttrSymlink},
+		{"List", testList},
+		{"ListLargeDirectory", testListLarge},
+		{"OddNames", testOddNames},
+		{"Open", testOpen},
+		{"OpenIsAHandle", testOpenHandle},
+		{"EndedContext", testEndedContext},
+		{"UploadSizes", testUploadSizes},
+		{"UploadUnknownSize", testUploadUnknownSize},
+		{"UploadReplaces", testUploadReplaces},
+		{"UploadOntoSymlink", testUploadOntoSymlink},
+		{"UploadNoReplace", testUploadNoReplace},
+		{"UploadNowhere", testUploadNowhere},
+		{"UploadInPlace", testUploadInPlace},
+		{"UploadVerifyFull", testUploadVerifyFull},
+		{"UploadSparse", testUploadSparse},
+		{"Abort", testAbort},
+		{"Resume", testResume},
+		{"ResumeNot", testResumeNot},
+		{"ResumeChangedSource", testResumeChangedSource},
+		{"Origins", testOrigins},
+		{"Sub", testSub},
+		{"Sum", testSum},
+		{"Link", testLink},
+		{"Space", testSpace},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, open(t), l) })
+	}
 }
 
 // RunFSLimited is RunFS for a tree that cannot do everything.
 func RunFSLimited(t *testing.T, l Limits, open func(t *testing.T) tree.FS) {
 	t.Helper()
+	for _, test := range []struct {
+		name string
+		run  func(t *testing.T, f tree.FS, l Limits)
+	}{
+		{"Create", testCreate},
+		{"Exclusive", testExclusive},
+		{"Truncate", testTruncate},
+		{"Append", testAppend},
+		{"ReadWrite", testReadWrite},
+		{"SparseExtend", testSparseExtend},
+		{"RandomWrites", testRandomWrites},
+		{"UnlinkWhileOpen", testUnlinkWhileOpen},
+		{"FileSetAttr", testFileSetAttr},
+		{"OpenFollows", testOpenFollows},
+		{"OpenDirectory", testOpenDirectory},
+		{"FSLink", testFSLink},
+		{"FSSpace", testFSSpace},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, open(t), l) })
+	}
 }
