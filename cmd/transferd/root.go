@@ -105,6 +105,8 @@ For more users write a configuration file with 'transferd init'.
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+
+		SuggestionsMinimumDistance: 2,
 	}
 	root.SetIn(env.stdin)
 	root.SetOut(env.stdout)

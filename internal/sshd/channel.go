@@ -20,6 +20,7 @@ type channel struct {
 	requests <-chan *ssh.Request
 	served   chan struct{} // closed when nothing runs on it any more
 
+	raw     atomic.Bool // the client's terminal is in raw mode
 	reading atomic.Bool // waiting for the client
 	data    *moment     // of the last byte
 }
@@ -39,30 +40,41 @@ func (ch *channel) serve(ctx context.Context) {
 		<-ch.served
 	}()
 	for r := range ch.requests {
-		var run func(context.Context) error
-		switch r.Type {
-		case "subsystem":
-			var wanted struct{ Name string }
-			if ssh.Unmarshal(r.Payload, &wanted) == nil && wanted.Name == "sftp" {
-				run = ch.sftp
-			} else {
-				run = refuse(ch.ssh, confined)
-			}
-		case "exec", "shell":
-			ch.conn.log.InfoContext(ctx, "command refused", "type", r.Type)
-			run = refuse(ch.ssh, confined)
-		}
-		start := run != nil && !running
+		what, ok := ch.wish(ctx, r)
+		start := what != nil && !running
 		if r.WantReply {
-			if err := r.Reply(start, nil); err != nil {
+			if err := r.Reply(ok || start, nil); err != nil {
 				ch.conn.log.DebugContext(ctx, "answer a request", "type", short(r.Type), "err", err)
 			}
 		}
 		if start {
 			running = true
-			go ch.run(ctx, run)
+			go ch.run(ctx, what)
 		}
 	}
+}
+
+// wish returns what r wants to be run, if anything, and whether it gets a yes
+// although it runs nothing.
+func (ch *channel) wish(ctx context.Context, r *ssh.Request) (what func(context.Context) error, ok bool) {
+	switch r.Type {
+	case "subsystem":
+		var wanted struct{ Name string }
+		if ssh.Unmarshal(r.Payload, &wanted) == nil && wanted.Name == "sftp" {
+			return ch.sftp, false
+		}
+		ch.conn.log.InfoContext(ctx, "subsystem refused", "name", short(wanted.Name))
+		return ch.refuse(confined), false
+	case "exec", "shell":
+		ch.conn.log.InfoContext(ctx, "command refused", "type", r.Type)
+		return ch.refuse(confined), false
+	case "pty-req":
+		// There is no pty, but a refusal here would end ssh before it has heard
+		// why the shell, its next wish, is refused.
+		ch.raw.Store(true)
+		return nil, true
+	}
+	return nil, false
 }
 
 // run closes the channel when what it runs has ended.
@@ -85,10 +97,14 @@ func (ch *channel) run(ctx context.Context, what func(context.Context) error) {
 // errTold is for what the client and the log know already.
 var errTold = errors.New("refused")
 
-// refuse returns what tells the client that it does not get what it wants.
-func refuse(ch ssh.Channel, text string) func(context.Context) error {
+// refuse returns what tells the client why it does not get what it wants.
+func (ch *channel) refuse(text string) func(context.Context) error {
 	return func(context.Context) error {
-		_, err := io.WriteString(ch.Stderr(), text+"\n")
+		end := "\n"
+		if ch.raw.Load() {
+			end = "\r\n"
+		}
+		_, err := io.WriteString(ch.ssh.Stderr(), text+end)
 		return errors.Join(errTold, err)
 	}
 }
@@ -98,12 +114,12 @@ func (ch *channel) sftp(ctx context.Context) error {
 	log := ch.conn.log
 	if command := ch.conn.login.Grant.ForceCommand; command != "" && command != "internal-sftp" {
 		log.InfoContext(ctx, "sftp refused", "reason", "the key is bound to another command")
-		return refuse(ch.ssh, "this key is bound to another command and cannot be used for file transfer")(ctx)
+		return ch.refuse("this key is bound to another command and cannot be used for file transfer")(ctx)
 	}
 	tree, err := ch.conn.openSession(ctx)
 	if err != nil {
 		log.ErrorContext(ctx, "open the session", "err", err)
-		return refuse(ch.ssh, "the directory of this account cannot be opened: ask who runs this server to look into its log")(ctx)
+		return ch.refuse("the directory of this account cannot be opened: ask who runs this server to look into its log")(ctx)
 	}
 	log.DebugContext(ctx, "sftp session begins")
 	defer log.DebugContext(ctx, "sftp session ends")
