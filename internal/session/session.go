@@ -1,3 +1,82 @@
 // Package session is one login's rights around a tree: every operation is
-// looked up in one table of permissions before the tree beneath sees it.
+// looked up in one table of permissions before the tree beneath sees it. It
+// opens nothing itself and never widens what the tree beneath confines.
 package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"transferd/internal/tree"
+)
+
+// A Login is who a session belongs to.
+type Login struct {
+	User           string
+	Permissions    Permissions
+	KeyFingerprint string // SHA256 of the key that logged in; "" where no key did
+	Remote         string // address of the client
+}
+
+// FS is the tree that a session is put around.
+type FS = tree.FS
+
+// A Session is a tree in which its login's permissions hold. What is not
+// permitted fails with fs.ErrPermission and has changed nothing. It is safe for
+// concurrent use if the tree beneath is.
+//
+// A login with Write and without Delete can add and continue, and can take
+// nothing away: it uploads new names, resumes them, renames what it made to a
+// name that is free; but it neither replaces nor truncates a file that holds
+// something. Opening with OpenTruncate works for it where there is nothing to
+// truncate. Bytes inside a file can be written over, or no client could
+// resume.
+type Session struct {
+	guard
+	fs FS
+}
+
+var (
+	_ tree.FS     = (*Session)(nil)
+	_ tree.Sink   = (*Session)(nil)
+	_ tree.Suber  = (*Session)(nil)
+	_ tree.Linker = (*Session)(nil)
+	_ tree.Spacer = (*Session)(nil)
+	_ tree.Summer = (*Session)(nil)
+)
+
+// New returns fs as l may use it. The session does not close fs.
+func New(fs FS, l Login) *Session { return &Session{guard{fs, l}, fs} }
+
+// Login returns whose session s is.
+func (s *Session) Login() Login { return s.login }
+
+// Sum implements tree.Summer where the tree beneath does; elsewhere it is
+// errors.ErrUnsupported.
+func (s *Session) Sum(ctx context.Context, p tree.Path) (tree.Digest, error) {
+	if err := s.allow(opSum, p); err != nil {
+		return tree.Digest{}, err
+	}
+	summer, ok := s.fs.(tree.Summer)
+	if !ok {
+		return tree.Digest{}, fmt.Errorf("sum %s: %w", p, errors.ErrUnsupported)
+	}
+	return summer.Sum(ctx, p)
+}
+
+// StatFS implements tree.Spacer.
+func (s *Session) StatFS(ctx context.Context, p tree.Path) (tree.Space, error) {
+	if err := s.allow(opSpace, p); err != nil {
+		return tree.Space{}, err
+	}
+	return s.fs.StatFS(ctx, p)
+}
+
+// Link implements tree.Linker.
+func (s *Session) Link(ctx context.Context, from, to tree.Path) error {
+	if err := s.allow(opLink, to); err != nil {
+		return err
+	}
+	return s.fs.Link(ctx, from, to)
+}
