@@ -40,8 +40,11 @@ type attrs struct {
 }
 
 // attrs decodes an ATTRS structure; extended attributes are skipped.
-func (c *cursor) attrs() attrs {
-	a := attrs{flags: c.uint32()}
+func (c *cursor) attrs() attrs { return c.attrFields(c.uint32()) }
+
+// attrFields decodes the fields that flags announce.
+func (c *cursor) attrFields(flags uint32) attrs {
+	a := attrs{flags: flags}
 	if a.flags&attrSize != 0 {
 		a.size = c.uint64()
 	}

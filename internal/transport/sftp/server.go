@@ -3,8 +3,11 @@ package sftp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+
+	pkgsftp "github.com/pkg/sftp"
 
 	"transferd/internal/tree"
 )
@@ -17,11 +20,16 @@ type ServerOptions struct {
 	Umask       *uint32   // taken from the permissions of what is made (sftp-server -u); nil: the tree's own alone
 	MaxHandles  int       // open files and directories; 0: 256
 
-	// Homes tells the home of a user for "~user"; nil: nobody's but Home.
+	// Homes tells the home of a user for "~user" and home-directory; nil:
+	// nobody's but Home.
 	Homes func(user string) (tree.Path, error)
 
 	Log *slog.Logger // nil: discarded
 }
+
+// defaultMaxHandles is far above what any client holds open at once, and low
+// enough that sessions of one account do not use up the process's files.
+const defaultMaxHandles = 256
 
 var (
 	errBadHandle      = errors.New("invalid handle")
@@ -30,9 +38,101 @@ var (
 
 // Serve shows fs to the client at the other end of rw until it hangs up, and
 // closes every file that it left open. The error is nil when the client ended
-// between two requests. Serve closes rw only to break off: when ctx ends or
-// the client can no longer be answered. Closing it after that, or at all, is
-// the caller's part.
+// between two requests. What was received whole has been carried out by then,
+// also after an error.
+//
+// Serve closes rw only to break off: when ctx ends or the client can no longer
+// be answered. Closing it after that, or at all, is the caller's part.
 func Serve(ctx context.Context, rw io.ReadWriteCloser, fs tree.FS, o ServerOptions) error {
-	return errors.ErrUnsupported
+	if o.Home == "" {
+		o.Home = tree.Root
+	}
+	if o.MaxHandles <= 0 {
+		o.MaxHandles = defaultMaxHandles
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &server{ctx: ctx, fs: fs, o: o}
+	i := newInterposer(s, rw)
+	stop := context.AfterFunc(ctx, i.breakOff)
+	defer stop()
+
+	h := &handlers{server: s, interposer: i}
+	rs := pkgsftp.NewRequestServer(i, pkgsftp.Handlers{FileGet: h, FilePut: h, FileCmd: h, FileList: h},
+		pkgsftp.WithRSAllocator(),
+		pkgsftp.WithRSMaxTxPacket(maxPacket-9), // the type, id and length of DATA are the rest
+		pkgsftp.WithStartDirectory("/"+o.Home.String()))
+	err := rs.Serve()
+	i.drain()
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case i.failure() != nil:
+		return i.failure()
+	case errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF), err == nil:
+		return nil
+	}
+	return fmt.Errorf("sftp session: %w", err)
+}
+
+// A server is what a session's requests share, whoever answers them.
+type server struct {
+	ctx context.Context // of Serve: pkg/sftp has no way to hand one to its handlers
+	fs  tree.FS
+	o   ServerOptions
+
+	names names
+}
+
+// perm returns the permissions of something new for which the client asked
+// mode, or did not ask.
+func (s *server) perm(asked attrs, otherwise tree.Perm) tree.Perm {
+	perm := otherwise
+	if asked.flags&attrPerm != 0 {
+		perm = tree.Perm(asked.mode) & tree.PermMask
+	}
+	if s.o.Umask != nil {
+		perm &^= tree.Perm(*s.o.Umask) & 0o777
+	}
+	return perm
+}
+
+// setAttr changes what p leads to, its last symlink followed, as OpenSSH's
+// SETSTAT does. tree.Names never follows.
+func (s *server) setAttr(p tree.Path, change tree.Attr) error {
+	if change.IsZero() {
+		_, err := s.fs.Stat(s.ctx, p)
+		return err
+	}
+	e, err := s.fs.Lstat(s.ctx, p)
+	switch {
+	case errors.Is(err, errPermission): // may write, may not look: then p itself
+	case err != nil:
+		return err
+	case e.Kind == tree.KindSymlink:
+		if _, err := s.fs.Stat(s.ctx, p); err != nil {
+			return err // dangling, or leading out of the tree
+		}
+		if p, err = s.resolve("/" + p.String()); err != nil {
+			return err
+		}
+	}
+	return s.fs.SetAttr(s.ctx, p, change)
+}
+
+// remove removes p if it is a directory, or if it is none. tree.Names.Remove
+// takes both, REMOVE and RMDIR one each.
+func (s *server) remove(p tree.Path, dir bool) error {
+	e, err := s.fs.Lstat(s.ctx, p)
+	switch {
+	case errors.Is(err, errPermission): // may delete, may not look
+	case err != nil:
+		return err
+	case dir && !e.IsDir():
+		return fmt.Errorf("%s: %w", p, tree.ErrNotDir)
+	case !dir && e.IsDir():
+		return fmt.Errorf("%s: %w", p, tree.ErrIsDir)
+	}
+	return s.fs.Remove(s.ctx, p)
 }

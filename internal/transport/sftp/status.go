@@ -64,6 +64,8 @@ var statuses = []struct {
 	{syscall.ENAMETOOLONG, status{codeBadMessage, "File name too long"}},
 	{errBadHandle, status{codeFailure, "Invalid handle"}},
 	{errTooManyHandles, status{codeFailure, "Too many open handles"}},
+	{errSameFile, status{codeFailure, "Copy of a file onto itself"}},
+	{errTooManyLinks, status{codeNoSuchFile, "Too many levels of symbolic links"}},
 	{context.Canceled, status{codeConnectionLost, "Connection lost"}},
 	{tree.ErrLost, status{codeConnectionLost, "Connection lost"}},
 	{tree.ErrClosed, status{codeFailure, "Closed"}},

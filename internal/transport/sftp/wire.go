@@ -179,13 +179,8 @@ func (w *builder) bytes(p []byte) {
 	w.b = append(w.b, p...)
 }
 
-// reset forgets what was built and keeps the memory, unless it is much.
-func (w *builder) reset() {
-	if cap(w.b) > 64<<10 {
-		w.b = nil
-	}
-	w.b = w.b[:0]
-}
+// reset forgets what was built and keeps the memory.
+func (w *builder) reset() { w.b = w.b[:0] }
 
 // Sizes of a packetReader's buffer. A session that only lists and stats stays
 // with the small one; the large one holds every packet that is allowed.
