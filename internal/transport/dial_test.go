@@ -54,10 +54,10 @@ func TestConnectErrorsNameTheNextStep(t *testing.T) {
 }
 
 func TestNoCommonAlgorithm(t *testing.T) {
-	s := passwordServer("secret")
+	s := passwordServer()
 	s.config.Ciphers = []string{ssh.CipherAES256CTR}
 	s.start(t)
-	_, err := connect(t, newPool(t, Options{HostKeyCheck: "off", Ciphers: ssh.CipherAES128GCM}), s.target("lab"))
+	_, err := connect(t, newPool(t, Options{HostKeyCheck: "off", Ciphers: ssh.CipherAES128GCM}), s.target())
 	if !errors.Is(err, ErrConnect) || errors.Is(err, auth.ErrAuth) || !strings.Contains(err.Error(), ssh.CipherAES256CTR) {
 		t.Errorf("Connect = %v", err)
 	}
@@ -114,10 +114,10 @@ func TestDeadLinkIsNoticed(t *testing.T) {
 }
 
 func TestPoolCloseEndsLanes(t *testing.T) {
-	s := passwordServer("secret")
+	s := passwordServer()
 	s.start(t)
 	p := newPool(t, Options{HostKeyCheck: "off", Prompt: &prompter{answers: []string{"secret"}}})
-	r, err := connect(t, p, s.target("lab"))
+	r, err := connect(t, p, s.target())
 	if err != nil {
 		t.Fatal(err)
 	}

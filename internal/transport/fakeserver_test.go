@@ -96,8 +96,8 @@ func (s *fakeServer) count() int {
 	return s.taken
 }
 
-func (s *fakeServer) target(user string) string {
-	return "ssh://" + user + "@127.0.0.1:" + strconv.Itoa(s.addr.Port) + "/"
+func (s *fakeServer) target() string {
+	return "ssh://lab@127.0.0.1:" + strconv.Itoa(s.addr.Port) + "/"
 }
 
 func (s *fakeServer) serve(conn net.Conn) {

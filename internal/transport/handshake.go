@@ -88,7 +88,7 @@ type hostCheck struct {
 func (v *server) checkHost(ctx context.Context, l *login, clock *guard) *hostCheck {
 	check := &hostCheck{}
 	check.callback = func(addr string, _ net.Addr, key ssh.PublicKey) error {
-		v.log.Debug("host key", "server", v.s.label(), "key", describeKey(key))
+		v.log.DebugContext(ctx, "host key", "server", v.s.label(), "key", describeKey(key))
 		trust, err := v.trust.Check(ctx, addr, key)
 		if err != nil {
 			check.err = fmt.Errorf("connect to %s: %w", where(v.s), err)

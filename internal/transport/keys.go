@@ -30,7 +30,7 @@ func (v *server) identities(ctx context.Context) ([]*candidate, error) {
 		var err error
 		if v.agent, err = auth.DialAgent(ctx, address); err != nil {
 			v.agent = nil
-			v.log.Debug("no agent", "address", address, "reason", err)
+			v.log.DebugContext(ctx, "no agent", "address", address, "reason", err)
 		}
 	}
 	// The question belongs to the handshake that needs the answer, which need
@@ -38,7 +38,7 @@ func (v *server) identities(ctx context.Context) ([]*candidate, error) {
 	ask := func(ctx context.Context, prompt string) ([]byte, error) {
 		return v.asker.passphrase(ctx, prompt)
 	}
-	warn := func(err error) { v.log.Warn("a key cannot be used", "reason", err) }
+	warn := func(err error) { v.log.WarnContext(ctx, "a key cannot be used", "reason", err) }
 	found := []*candidate{}
 	for _, o := range []auth.IdentityOptions{
 		{Files: v.s.named, Only: true, Named: true},

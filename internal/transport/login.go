@@ -97,6 +97,7 @@ type login struct {
 	allowed []string // what the server would take
 	began   bool
 	failed  error // why a method could not be used
+	mute    bool  // the person did not answer, and is not asked again
 
 	signed  *candidate // the last one that the server wanted a signature of
 	typed   string
@@ -151,13 +152,13 @@ func (l *login) publicKey(ctx context.Context) ssh.AuthMethod {
 		}
 		name := id.name + " (" + describeKey(signer.PublicKey()) + ")"
 		l.note(name)
-		l.log.Debug("offering a key", "key", name)
+		l.log.DebugContext(ctx, "offering a key", "key", name)
 		watched, err := watchSigner(signer, func(err error) {
 			if err != nil {
 				l.failed = err
 				return
 			}
-			l.log.Debug("the server wants a signature of the key", "key", name)
+			l.log.DebugContext(ctx, "the server wants a signature of the key", "key", name)
 			l.signed = id
 			l.once = strings.HasPrefix(signer.PublicKey().Type(), "sk-")
 		})
@@ -190,16 +191,16 @@ func (l *login) secretMethod(ctx context.Context, tried []string) ssh.AuthMethod
 	if l.again {
 		limit = 1
 	}
-	if !l.s.ask {
+	if !l.s.ask || l.mute {
 		return nil
 	}
 	if l.s.interactive && slices.Contains(l.allowed, "keyboard-interactive") && times("keyboard-interactive") < limit &&
-		!errors.Is(l.failed, errNobody) && (!l.again || l.mem.answers != nil) {
+		(!l.again || l.mem.answers != nil) {
 		l.note("keyboard-interactive")
 		return ssh.KeyboardInteractive(l.challenge(ctx))
 	}
 	if l.s.password && slices.Contains(l.allowed, "password") && times("password") < limit &&
-		!errors.Is(l.failed, errNobody) && (!l.again || l.mem.secret() != "") {
+		(!l.again || l.mem.secret() != "") {
 		l.note("password")
 		return ssh.PasswordCallback(func() (string, error) {
 			if l.again {
@@ -208,7 +209,7 @@ func (l *login) secretMethod(ctx context.Context, tried []string) ssh.AuthMethod
 			}
 			text, err := l.asker.answer(ctx, l.s.user+"@"+l.s.host+"'s password: ", false)
 			if err != nil {
-				l.failed = err
+				l.failed, l.mute = err, true
 				return "", err
 			}
 			l.typed = text
@@ -226,7 +227,7 @@ func (l *login) challenge(ctx context.Context) ssh.KeyboardInteractiveChallenge 
 			if l.again {
 				answer, ok := l.mem.answer(question)
 				if !ok {
-					l.failed = errNobody
+					l.failed, l.mute = errNobody, true
 					return nil, errNobody
 				}
 				answers[i] = answer
@@ -242,7 +243,7 @@ func (l *login) challenge(ctx context.Context) ssh.KeyboardInteractiveChallenge 
 			}
 			answer, err := l.asker.answer(ctx, text, echos[i])
 			if err != nil {
-				l.failed = err
+				l.failed, l.mute = err, true
 				return nil, err
 			}
 			answers[i] = answer

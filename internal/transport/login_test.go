@@ -21,10 +21,11 @@ import (
 
 var errDenied = errors.New("denied")
 
-func passwordServer(password string) *fakeServer {
+// passwordServer takes the password "secret".
+func passwordServer() *fakeServer {
 	return &fakeServer{config: ssh.ServerConfig{
 		PasswordCallback: func(_ ssh.ConnMetadata, got []byte) (*ssh.Permissions, error) {
-			if string(got) != password {
+			if string(got) != "secret" {
 				return nil, errDenied
 			}
 			return &ssh.Permissions{}, nil
@@ -33,18 +34,21 @@ func passwordServer(password string) *fakeServer {
 }
 
 func TestPasswordIsAskedForOnce(t *testing.T) {
-	s := passwordServer("secret")
+	s := passwordServer()
 	s.config.BannerCallback = func(ssh.ConnMetadata) string { return "be\x1b[31m nice\n" }
 	s.start(t)
 	var stderr bytes.Buffer
 	ask := &prompter{answers: []string{"wrong", "secret"}}
 	p := newPool(t, Options{HostKeyCheck: "accept-new", Prompt: ask, Stderr: &stderr, Streams: 3})
-	r, err := connect(t, p, s.target("lab"))
+	r, err := connect(t, p, s.target())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := ask.questions(); len(got) != 2 || got[0] != "lab@127.0.0.1's password: " {
 		t.Errorf("asked %q", got)
+	}
+	if known, err := os.ReadFile(filepath.Join(os.Getenv("HOME"), ".ssh", "known_hosts")); err != nil || !strings.Contains(string(known), strconv.Itoa(s.addr.Port)) {
+		t.Errorf("known_hosts holds %q, %v", known, err)
 	}
 	for range 2 { // lanes on connections of their own
 		lane, err := r.server.open(t.Context())
@@ -74,7 +78,7 @@ func TestKeyboardInteractive(t *testing.T) {
 	s.start(t)
 	ask := &prompter{answers: []string{"secret", "7"}}
 	p := newPool(t, Options{HostKeyCheck: "accept-new", Prompt: ask})
-	r, err := connect(t, p, s.target("lab"))
+	r, err := connect(t, p, s.target())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +111,7 @@ func TestKeyboardInteractivePasswordIsAskedForOnce(t *testing.T) {
 	s.start(t)
 	ask := &prompter{answers: []string{"oops", "secret"}}
 	p := newPool(t, Options{HostKeyCheck: "off", Prompt: ask, Streams: 2})
-	r, err := connect(t, p, s.target("lab"))
+	r, err := connect(t, p, s.target())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +126,7 @@ func TestKeyboardInteractivePasswordIsAskedForOnce(t *testing.T) {
 }
 
 func TestRefusedLoginTellsWhatWasTried(t *testing.T) {
-	s := passwordServer("secret")
+	s := passwordServer()
 	s.config.PublicKeyCallback = func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, errDenied }
 	s.start(t)
 	dir := t.TempDir()
@@ -142,7 +146,7 @@ func TestRefusedLoginTellsWhatWasTried(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.o.HostKeyCheck = "off"
 			p := newPool(t, tt.o)
-			_, err := connect(t, p, s.target("lab"))
+			_, err := connect(t, p, s.target())
 			if !errors.Is(err, auth.ErrAuth) || errors.Is(err, ErrConnect) {
 				t.Fatalf("Connect = %v, want ErrAuth", err)
 			}
@@ -174,7 +178,7 @@ func writeKey(t *testing.T, dir, name, passphrase string) string {
 }
 
 func TestPartialSuccessGoesOnWithThePassword(t *testing.T) {
-	s := passwordServer("secret")
+	s := passwordServer()
 	password := s.config.PasswordCallback
 	s.config.PasswordCallback = nil
 	s.config.PublicKeyCallback = func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) {
@@ -183,7 +187,7 @@ func TestPartialSuccessGoesOnWithThePassword(t *testing.T) {
 	s.start(t)
 	ask := &prompter{answers: []string{"secret"}}
 	p := newPool(t, Options{HostKeyCheck: "off", Prompt: ask, Identities: []string{writeKey(t, t.TempDir(), "k", "")}, Streams: 2})
-	r, err := connect(t, p, s.target("lab"))
+	r, err := connect(t, p, s.target())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +210,7 @@ func TestPassphrase(t *testing.T) {
 	t.Run("asked for once", func(t *testing.T) {
 		ask := &prompter{passphrases: []string{"wrong", "open sesame"}}
 		p := newPool(t, Options{HostKeyCheck: "off", Prompt: ask, Identities: []string{key}, Streams: 2})
-		r, err := connect(t, p, s.target("lab"))
+		r, err := connect(t, p, s.target())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -222,24 +226,24 @@ func TestPassphrase(t *testing.T) {
 	t.Run("three times at most", func(t *testing.T) {
 		ask := &prompter{passphrases: []string{"a", "b", "c", "open sesame"}}
 		p := newPool(t, Options{HostKeyCheck: "off", Prompt: ask, Identities: []string{key}})
-		if _, err := connect(t, p, s.target("lab")); !errors.Is(err, auth.ErrAuth) || !errors.Is(err, auth.ErrPassphrase) {
+		if _, err := connect(t, p, s.target()); !errors.Is(err, auth.ErrAuth) || !errors.Is(err, auth.ErrPassphrase) {
 			t.Errorf("Connect = %v", err)
 		}
 	})
 	t.Run("the next key is tried", func(t *testing.T) {
 		p := newPool(t, Options{HostKeyCheck: "off", Identities: []string{key, writeKey(t, t.TempDir(), "k", "")}})
-		if _, err := connect(t, p, s.target("lab")); err != nil {
+		if _, err := connect(t, p, s.target()); err != nil {
 			t.Error(err)
 		}
 	})
 }
 
 func TestFurtherConnectionsStopAtARefusal(t *testing.T) {
-	s := passwordServer("secret")
+	s := passwordServer()
 	s.most = 2
 	s.start(t)
 	p := newPool(t, Options{HostKeyCheck: "off", Prompt: &prompter{answers: []string{"secret"}}, Streams: 5})
-	r, err := connect(t, p, s.target("lab"))
+	r, err := connect(t, p, s.target())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,11 +260,11 @@ func TestFurtherConnectionsStopAtARefusal(t *testing.T) {
 }
 
 func TestSessionsOfAConnectionAreLimited(t *testing.T) {
-	s := passwordServer("secret")
+	s := passwordServer()
 	s.channel = 2
 	s.start(t)
 	p := newPool(t, Options{HostKeyCheck: "off", Prompt: &prompter{answers: []string{"secret"}}, Streams: 1})
-	r, err := connect(t, p, s.target("lab"))
+	r, err := connect(t, p, s.target())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,11 +282,11 @@ func TestSessionsOfAConnectionAreLimited(t *testing.T) {
 }
 
 func TestLostConnectionIsMadeAnew(t *testing.T) {
-	s := passwordServer("secret")
+	s := passwordServer()
 	s.start(t)
 	ask := &prompter{answers: []string{"secret"}}
 	p := newPool(t, Options{HostKeyCheck: "off", Prompt: ask, Streams: 1})
-	r, err := connect(t, p, s.target("lab"))
+	r, err := connect(t, p, s.target())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,11 +317,11 @@ func TestLostConnectionIsMadeAnew(t *testing.T) {
 }
 
 func TestServerWithoutSFTP(t *testing.T) {
-	s := passwordServer("secret")
+	s := passwordServer()
 	s.noSFTP = true
 	s.start(t)
 	p := newPool(t, Options{HostKeyCheck: "off", Prompt: &prompter{answers: []string{"secret"}}})
-	_, err := connect(t, p, s.target("lab"))
+	_, err := connect(t, p, s.target())
 	var hint Hinter
 	if !errors.Is(err, ErrConnect) || !errors.As(err, &hint) || !strings.Contains(hint.Hint(), "Subsystem") {
 		t.Errorf("Connect = %v", err)
@@ -389,25 +393,25 @@ func TestConnectEndsWithItsContext(t *testing.T) {
 }
 
 func TestOnePoolConnectionForOneServer(t *testing.T) {
-	s := passwordServer("secret")
+	s := passwordServer()
 	s.start(t)
 	p := newPool(t, Options{HostKeyCheck: "off", Prompt: &prompter{answers: []string{"secret"}}})
-	a, err := connect(t, p, s.target("lab")+"a")
+	a, err := connect(t, p, s.target()+"a")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := connect(t, p, s.target("lab")+"b")
+	b, err := connect(t, p, s.target()+"b")
 	if err != nil || a != b || s.count() != 1 {
 		t.Errorf("Connect = %p and %p, %v; %d connections", a, b, err, s.count())
 	}
 	_ = p.Close()
-	if _, err := connect(t, p, s.target("lab")); !errors.Is(err, tree.ErrClosed) {
+	if _, err := connect(t, p, s.target()); !errors.Is(err, tree.ErrClosed) {
 		t.Errorf("Connect after Close = %v", err)
 	}
 }
 
 func TestChangedHostKeyGetsNoPassword(t *testing.T) {
-	s := passwordServer("secret")
+	s := passwordServer()
 	s.start(t)
 	known := filepath.Join(t.TempDir(), "known_hosts")
 	line := "[127.0.0.1]:" + strconv.Itoa(s.addr.Port) + " " + string(ssh.MarshalAuthorizedKey(newSigner(t).PublicKey()))
@@ -416,7 +420,7 @@ func TestChangedHostKeyGetsNoPassword(t *testing.T) {
 	}
 	ask := &prompter{answers: []string{"secret"}}
 	p := newPool(t, Options{HostKeyCheck: "off", KnownHosts: known, Prompt: ask})
-	if _, err := connect(t, p, s.target("lab")); !errors.Is(err, auth.ErrAuth) || len(ask.questions()) != 0 {
+	if _, err := connect(t, p, s.target()); !errors.Is(err, auth.ErrAuth) || len(ask.questions()) != 0 {
 		t.Errorf("Connect = %v, asked %q", err, ask.questions())
 	}
 }

@@ -95,7 +95,7 @@ func (v *server) open(ctx context.Context) (io.ReadWriteCloser, error) {
 			return nil, err
 		default:
 			v.refused = true
-			v.log.Info("no further connection, going on with those there are",
+			v.log.InfoContext(ctx, "no further connection, going on with those there are",
 				"server", v.s.label(), "connections", len(v.links), "reason", err)
 		}
 	}
@@ -118,7 +118,7 @@ func (v *server) openLane(ctx context.Context) (io.ReadWriteCloser, error) {
 		opened, err := l.openLane(ctx)
 		switch {
 		case err == nil:
-			v.log.Debug("lane opened", "server", v.s.label(), "connection", slices.Index(v.links, l)+1, "connections", len(v.links))
+			v.log.DebugContext(ctx, "lane opened", "server", v.s.label(), "connection", slices.Index(v.links, l)+1, "connections", len(v.links))
 			return opened, nil
 		case ctx.Err() != nil:
 			return nil, err
@@ -188,7 +188,7 @@ func (v *server) dial(ctx context.Context) (*link, error) {
 		if err == nil || len(v.links) > 0 || !errors.Is(err, auth.ErrAuth) {
 			return l, err
 		}
-		v.log.Debug("the login that worked before is refused", "server", v.s.label(), "reason", err)
+		v.log.DebugContext(ctx, "the login that worked before is refused", "server", v.s.label(), "reason", err)
 	}
 	return v.connect(ctx, v, via, false)
 }
@@ -214,7 +214,7 @@ func (v *server) way(ctx context.Context) (*ssh.Client, error) {
 // connect dials to, by way of via if that is not nil, checks its host key and
 // logs in. With again nobody is asked anything.
 func (v *server) connect(ctx context.Context, to *server, via *ssh.Client, again bool) (*link, error) {
-	to.log.Debug("connecting", "server", to.s.label(), "jump", via != nil)
+	to.log.DebugContext(ctx, "connecting", "server", to.s.label(), "jump", via != nil)
 	conn, err := dialTCP(ctx, to.s, via)
 	if err != nil {
 		return nil, err

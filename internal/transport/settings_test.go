@@ -70,32 +70,42 @@ func TestResolvePrecedence(t *testing.T) {
 		{"hosts", Options{Hosts: hosts}, "", "scope:x", summary{"10.0.3.7", "lab", 2022, ""}},
 		{"hosts without case", Options{Hosts: hosts}, "", "Scope:x", summary{"10.0.3.7", "lab", 2022, ""}},
 		{
-			"hosts with a jump", Options{Hosts: hosts}, "Host behind\n ProxyJump other\n", "behind:x",
+			"hosts with a jump",
+			Options{Hosts: hosts},
+			"Host behind\n ProxyJump other\n", "behind:x",
 			summary{"behind", "me", 22, "op@gate:24"},
 		},
 		{
-			"hosts before ssh_config", Options{Hosts: hosts},
+			"hosts before ssh_config",
+			Options{Hosts: hosts},
 			"Host scope\n HostName other\n User other\n Port 99\n ProxyJump gate\n", "scope:x",
 			summary{"10.0.3.7", "lab", 2022, "me@gate:22"},
 		},
 		{
-			"ssh_config fills what hosts leaves", Options{Hosts: hosts},
+			"ssh_config fills what hosts leaves",
+			Options{Hosts: hosts},
 			"Host half\n HostName other\n User other\n Port 99\n", "half:x",
 			summary{"other", "half", 99, ""},
 		},
 		{
-			"flags before hosts", Options{Hosts: hosts, Port: 7, SSHOptions: []string{"User=opt"}}, "", "scope:x",
+			"flags before hosts",
+			Options{Hosts: hosts, Port: 7, SSHOptions: []string{"User=opt"}},
+			"", "scope:x",
 			summary{"10.0.3.7", "opt", 7, ""},
 		},
 		{
-			"target before flags", Options{Port: 7, SSHOptions: []string{"User=opt"}}, "", "ssh://u@h:8/x",
+			"target before flags",
+			Options{Port: 7, SSHOptions: []string{"User=opt"}},
+			"", "ssh://u@h:8/x",
 			summary{"h", "u", 8, ""},
 		},
 		{"flag before -o", Options{Port: 7, SSHOptions: []string{"port 8"}}, "", "h:x", summary{"h", "me", 7, ""}},
 		{"the first -o", Options{SSHOptions: []string{"Port=8", "Port=9"}}, "", "h:x", summary{"h", "me", 8, ""}},
 		{"-o HostName", Options{SSHOptions: []string{"HostName=%h.example"}}, "", "h:x", summary{"h.example", "me", 22, ""}},
 		{
-			"the first in the file", Options{}, "Host h\n Port 1\nHost *\n Port 2\n User all\n", "h:x",
+			"the first in the file",
+			Options{},
+			"Host h\n Port 1\nHost *\n Port 2\n User all\n", "h:x",
 			summary{"h", "all", 1, ""},
 		},
 		{"before any Host", Options{}, "Port = 5\nHost h\nPort 6\n", "h:x", summary{"h", "me", 5, ""}},
@@ -119,11 +129,15 @@ func TestResolvePrecedence(t *testing.T) {
 		{"-J", Options{Jump: "a,b@c:5"}, "Host h\n ProxyJump no\nHost a\n User ua\n", "h:x", summary{"h", "me", 22, "ua@a:22 b@c:5"}},
 		{"-J none", Options{Jump: "none"}, "ProxyJump gate\n", "h:x", summary{"h", "me", 22, ""}},
 		{
-			"the first hop has hops", Options{Jump: "b,c"}, "Host b\n ProxyJump a\nHost c\n ProxyJump z\n", "h:x",
+			"the first hop has hops",
+			Options{Jump: "b,c"},
+			"Host b\n ProxyJump a\nHost c\n ProxyJump z\n", "h:x",
 			summary{"h", "me", 22, "me@a:22 me@b:22 me@c:22"},
 		},
 		{
-			"hops use hosts, and no flags of the target", Options{Hosts: hosts, Jump: "scope", Port: 7}, "", "h:x",
+			"hops use hosts, and no flags of the target",
+			Options{Hosts: hosts, Jump: "scope", Port: 7},
+			"", "h:x",
 			summary{"h", "me", 7, "lab@10.0.3.7:2022"},
 		},
 		{"IPv6 hop", Options{Jump: "[::1]:5"}, "", "h:x", summary{"h", "me", 22, "me@[::1]:5"}},
@@ -295,6 +309,27 @@ func TestProxyCommandIsNotPassedOverInSilence(t *testing.T) {
 		if got := strings.Contains(log.String(), "ProxyCommand"); got != warned {
 			t.Errorf("with %q the log says %q", config, log)
 		}
+	}
+}
+
+func TestCiphersOfAFileMayBeUnknown(t *testing.T) {
+	for spec, want := range map[string][]string{
+		"aes128-cbc,aes128-ctr": {"aes128-ctr"},
+		"-aes128-cbc":           nil,
+		"^aes256-ctr,3des-cbc":  append([]string{"aes256-ctr"}, "aes128-gcm@openssh.com"),
+	} {
+		r, _ := newTestResolver(t, Options{}, map[string]string{".ssh/config": "Ciphers " + spec + "\n"})
+		s, err := r.resolve(Target{Scheme: SchemeHostPath, Host: "h"})
+		if err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(want, s.ciphers[:min(len(want), len(s.ciphers))]); diff != "" {
+			t.Errorf("Ciphers %s: %s", spec, diff)
+		}
+	}
+	r, _ := newTestResolver(t, Options{}, map[string]string{".ssh/config": "Ciphers 3des-cbc\n"})
+	if _, err := r.resolve(Target{Scheme: SchemeHostPath, Host: "h"}); !errors.Is(err, ErrUsage) {
+		t.Errorf("resolve = %v", err)
 	}
 }
 

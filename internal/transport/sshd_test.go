@@ -28,7 +28,8 @@ func options(s *testpeer.SSHD) Options {
 	}
 }
 
-func hostPath(s *testpeer.SSHD, path string) string { return s.User + "@" + s.Host + ":" + path }
+// hostPath is the home on s as a target.
+func hostPath(s *testpeer.SSHD) string { return s.User + "@" + s.Host + ":" }
 
 func TestStockSSHD(t *testing.T) {
 	s := testpeer.StartSSHD(t, testpeer.SSHDOptions{External: true})
@@ -36,7 +37,7 @@ func TestStockSSHD(t *testing.T) {
 	o := options(s)
 	o.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	p := newPool(t, o)
-	r, err := connect(t, p, hostPath(s, ""))
+	r, err := connect(t, p, hostPath(s))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +105,7 @@ func TestStockSSHD(t *testing.T) {
 func TestStockSSHDIsLostAndFound(t *testing.T) {
 	s := testpeer.StartSSHD(t, testpeer.SSHDOptions{})
 	p := newPool(t, options(s))
-	r, err := connect(t, p, hostPath(s, ""))
+	r, err := connect(t, p, hostPath(s))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +168,7 @@ func TestHostKeys(t *testing.T) {
 			ask := &prompter{words: tt.words}
 			o.KnownHosts, o.HostKeyCheck, o.Prompt = file, tt.check, ask
 			p := newPool(t, o)
-			_, err := connect(t, p, hostPath(s, ""))
+			_, err := connect(t, p, hostPath(s))
 			switch {
 			case tt.ok && err != nil:
 				t.Errorf("Connect = %v", err)
@@ -195,7 +196,7 @@ func TestHostKeyAlgorithmFollowsKnownHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.WriteKnownHosts(t, string(public))
-	if _, err := connect(t, newPool(t, options(s)), hostPath(s, "")); err != nil {
+	if _, err := connect(t, newPool(t, options(s)), hostPath(s)); err != nil {
 		t.Errorf("only the server's RSA key is known: %v", err)
 	}
 }
@@ -253,7 +254,7 @@ func TestJumpThroughTwoHosts(t *testing.T) {
 func TestConnectionRefused(t *testing.T) {
 	s := testpeer.StartSSHD(t, testpeer.SSHDOptions{})
 	s.Kill()
-	_, err := connect(t, newPool(t, options(s)), hostPath(s, ""))
+	_, err := connect(t, newPool(t, options(s)), hostPath(s))
 	var hint Hinter
 	if !errors.Is(err, ErrConnect) || errors.Is(err, tree.ErrLost) || !errors.As(err, &hint) || !strings.Contains(hint.Hint(), strconv.Itoa(s.Port)) {
 		t.Errorf("Connect = %v", err)
@@ -303,7 +304,7 @@ func TestAgent(t *testing.T) {
 			o.Identities, o.SSHOptions = tt.files, tt.options
 			p := newPool(t, o)
 			t.Setenv("SSH_AUTH_SOCK", tt.env)
-			_, err := connect(t, p, hostPath(s, ""))
+			_, err := connect(t, p, hostPath(s))
 			if tt.ok && err != nil || !tt.ok && !errors.Is(err, auth.ErrAuth) {
 				t.Errorf("Connect = %v", err)
 			}
@@ -325,11 +326,11 @@ func TestCertificateFile(t *testing.T) {
 	}
 	o := options(s)
 	o.Identities = []string{key}
-	if _, err := connect(t, newPool(t, o), hostPath(s, "")); !errors.Is(err, auth.ErrAuth) {
+	if _, err := connect(t, newPool(t, o), hostPath(s)); !errors.Is(err, auth.ErrAuth) {
 		t.Errorf("Connect without the certificate = %v", err)
 	}
 	o.SSHOptions = append(o.SSHOptions, "CertificateFile="+elsewhere)
-	if _, err := connect(t, newPool(t, o), hostPath(s, "")); err != nil {
+	if _, err := connect(t, newPool(t, o), hostPath(s)); err != nil {
 		t.Errorf("Connect with the certificate = %v", err)
 	}
 }
@@ -342,7 +343,7 @@ func TestTooManyKeys(t *testing.T) {
 	for _, name := range []string{"a", "b", "c", "d"} {
 		o.Identities = append(o.Identities, testpeer.Key(t, dir, name, "ed25519"))
 	}
-	_, err := connect(t, newPool(t, o), hostPath(s, ""))
+	_, err := connect(t, newPool(t, o), hostPath(s))
 	var hint Hinter
 	if !errors.Is(err, auth.ErrAuth) || !errors.As(err, &hint) || !strings.Contains(hint.Hint(), "IdentitiesOnly") {
 		t.Errorf("Connect = %v", err)
@@ -353,7 +354,7 @@ func TestCipherFlag(t *testing.T) {
 	s := testpeer.StartSSHD(t, testpeer.SSHDOptions{})
 	o := options(s)
 	o.Ciphers = "aes256-ctr"
-	r, err := connect(t, newPool(t, o), hostPath(s, ""))
+	r, err := connect(t, newPool(t, o), hostPath(s))
 	if err != nil {
 		t.Fatal(err)
 	}
