@@ -28,7 +28,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir+"/home")
 			env.Setenv("SFTP", sftp)
 			// Every story has a key and its authorized_keys file.
-			return exec.Command(keygen, "-q", "-t", "ed25519", "-N", "", "-f", env.WorkDir+"/id").Run() //nolint:gosec // a test's own path
+			return exec.Command(keygen, "-q", "-t", "ed25519", "-N", "", "-f", env.WorkDir+"/id").Run()
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 	})

@@ -53,8 +53,19 @@ func TestParseSFTPServer(t *testing.T) {
 		})
 	}
 	for _, args := range [][]string{
-		{"-x"}, {"-:"}, {"-d"}, {"-u", "9"}, {"-u", "1000"}, {"-u", ""}, {"-u", "-1"}, {"-l", "LOUD"}, {"-f", "MOON"},
-		{"-Q", "ciphers"}, {"-P", "reed"}, {"-p", "open", "-p", "read"}, {"--bogus"},
+		{"-x"},
+		{"-:"},
+		{"-d"},
+		{"-u", "9"},
+		{"-u", "1000"},
+		{"-u", ""},
+		{"-u", "-1"},
+		{"-l", "LOUD"},
+		{"-f", "MOON"},
+		{"-Q", "ciphers"},
+		{"-P", "reed"},
+		{"-p", "open", "-p", "read"},
+		{"--bogus"},
 	} {
 		if _, err := ParseSFTPServer(args); !errors.Is(err, ErrSFTPUsage) {
 			t.Errorf("ParseSFTPServer(%q) = %v, want ErrSFTPUsage", args, err)

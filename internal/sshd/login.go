@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -27,10 +28,18 @@ var errRefused = errors.New("login refused")
 // grantKey is where the callbacks leave the grant in ssh.Permissions.ExtraData.
 type grantKey struct{}
 
-// serverConfig returns the rules of one handshake. Neither an unknown user nor
-// a wrong key gets an answer that the other would not get.
-func (s *Server) serverConfig(ctx context.Context, log *slog.Logger) *ssh.ServerConfig {
+// A refusal is the last key of a connection that was refused, for the log.
+type refusal struct {
+	user, key string
+	reason    error
+}
+
+// serverConfig returns the rules of one handshake, and where it notes what it
+// refuses. Neither an unknown user nor a wrong key gets an answer that the other
+// would not get.
+func (s *Server) serverConfig(ctx context.Context, log *slog.Logger) (*ssh.ServerConfig, *refusal) {
 	offered := auth.ServerAlgorithms()
+	last := &refusal{}
 	config := &ssh.ServerConfig{
 		Config: ssh.Config{
 			KeyExchanges: offered.KeyExchanges,
@@ -46,7 +55,8 @@ func (s *Server) serverConfig(ctx context.Context, log *slog.Logger) *ssh.Server
 		PublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 			grant, err := s.authorize(ctx, conn, key)
 			if err != nil {
-				log.InfoContext(ctx, "login refused", "user", short(conn.User()), "key", auth.Fingerprint(key), "reason", err)
+				*last = refusal{short(conn.User()), auth.Fingerprint(key), err}
+				log.DebugContext(ctx, "key refused", "user", last.user, "key", last.key, "reason", err)
 				return nil, errRefused
 			}
 			perms := &ssh.Permissions{}
@@ -61,7 +71,7 @@ func (s *Server) serverConfig(ctx context.Context, log *slog.Logger) *ssh.Server
 		VerifiedPublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey, perms *ssh.Permissions, _ string) (*ssh.Permissions, error) {
 			grant, err := s.authorize(ctx, conn, key)
 			if err != nil {
-				log.InfoContext(ctx, "login refused", "user", short(conn.User()), "key", auth.Fingerprint(key), "reason", err)
+				*last = refusal{short(conn.User()), auth.Fingerprint(key), err}
 				return nil, errRefused
 			}
 			return &ssh.Permissions{
@@ -73,7 +83,7 @@ func (s *Server) serverConfig(ctx context.Context, log *slog.Logger) *ssh.Server
 	for _, key := range s.hostKeys {
 		config.AddHostKey(key)
 	}
-	return config
+	return config, last
 }
 
 // authorize asks whether key may log in as the user that conn names.
@@ -108,6 +118,23 @@ func remoteOf(addr net.Addr) netip.AddrPort {
 	}
 	port := tcp.AddrPort()
 	return netip.AddrPortFrom(port.Addr().Unmap(), port.Port())
+}
+
+// logRefused tells of a login that did not come about. Scanners and health
+// checks, which just hang up, are not worth a line.
+func logRefused(ctx context.Context, log *slog.Logger, took time.Duration, last *refusal, err error) {
+	log = log.With("seconds", took.Seconds())
+	switch {
+	case last.reason != nil && !errors.Is(last.reason, auth.ErrAuth):
+		// Not the client's fault: a keys file that cannot be read, say.
+		log.WarnContext(ctx, "login refused", "user", last.user, "key", last.key, "reason", last.reason)
+	case last.reason != nil:
+		log.InfoContext(ctx, "login refused", "user", last.user, "key", last.key, "reason", last.reason)
+	case errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed):
+		log.DebugContext(ctx, "no login", "err", err)
+	default:
+		log.InfoContext(ctx, "no login", "err", err)
+	}
 }
 
 // short keeps what a stranger calls himself from filling the log.

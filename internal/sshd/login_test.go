@@ -58,6 +58,7 @@ func TestUnknownUserLooksLikeAWrongKey(t *testing.T) {
 		err  string
 	}
 	try := func(t *testing.T, user string) (got trace) {
+		t.Helper()
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t, Limits{})
 			r.run(func() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -113,6 +112,9 @@ func (s *Server) serveConn(ctx context.Context, w *wire, remote netip.AddrPort, 
 		}
 	}
 	defer leave()
+	if s.isClosing() {
+		return // Shutdown may have looked at the pool before we were in it
+	}
 
 	begin := time.Now()
 	if limits.HandshakeTimeout > 0 {
@@ -120,9 +122,11 @@ func (s *Server) serveConn(ctx context.Context, w *wire, remote netip.AddrPort, 
 			return // it has gone already
 		}
 	}
-	conn, channels, requests, err := ssh.NewServerConn(w, s.serverConfig(ctx, log.With("remote", remote)))
+	stranger := log.With("remote", remote)
+	config, refused := s.serverConfig(ctx, stranger)
+	conn, channels, requests, err := ssh.NewServerConn(w, config)
 	if err != nil {
-		logHandshake(ctx, log, remote, time.Since(begin), err)
+		logRefused(ctx, stranger, time.Since(begin), refused, err)
 		return
 	}
 	defer func() { _ = conn.Close() }()
@@ -163,16 +167,6 @@ func (s *Server) serveConn(ctx context.Context, w *wire, remote netip.AddrPort, 
 		"client", string(conn.ClientVersion()))
 	c.serve(ctx, channels, requests)
 	log.InfoContext(ctx, "logout", "seconds", time.Since(begin).Seconds())
-}
-
-// logHandshake tells of a login that did not come about. Scanners and health
-// checks, which just hang up, are not worth a line.
-func logHandshake(ctx context.Context, log *slog.Logger, remote netip.AddrPort, took time.Duration, err error) {
-	level := slog.LevelInfo
-	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
-		level = slog.LevelDebug
-	}
-	log.Log(ctx, level, "no login", "remote", remote, "seconds", took.Seconds(), "err", err)
 }
 
 // enlist makes Shutdown know c, and reports false when it has been called.
