@@ -81,7 +81,10 @@ func (w *upload) Unchanged() bool { return w.unchanged }
 // syncs reports whether what is written is to be forced to stable storage, and
 // can be.
 func (w *upload) syncs() bool {
-	return w.u.Fsync != tree.FsyncOff && w.f.first.has(extFsync) && w.place != placeStream
+	if w.place == placeStream || (w.place == placeDevice && kindOf(w.was.mode) != tree.KindBlockDevice) {
+		return false // nothing there is ever on a disk
+	}
+	return w.u.Fsync != tree.FsyncOff && w.f.first.has(extFsync)
 }
 
 // fail makes err the end of the upload unless it has one already.

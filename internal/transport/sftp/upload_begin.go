@@ -193,6 +193,14 @@ func (b *beginning) openWith(ctx context.Context, where place, part string, was 
 	if err != nil {
 		return nil, err
 	}
+	if b.u.Sparse && b.u.Size > 0 {
+		// Full length from the start: a chunk that ends in a hole does not make
+		// the file longer, and a partial that is too short has lost something.
+		if err := b.l.status(ctx, queryOn(typeFsetstat, h).attrs(attrsFor(tree.Attr{Size: &b.u.Size}))); err != nil {
+			b.l.post(queryOn(typeClose, h))
+			return nil, fmt.Errorf("set the size: %w", err)
+		}
+	}
 	return b.upload(where, part, was, h, j), nil
 }
 
