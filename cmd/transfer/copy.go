@@ -99,10 +99,7 @@ func (c *copying) run(ctx context.Context, cmd *cobra.Command, operands []string
 	options.Events = show.event
 	show.begin(operands, to)
 	sum, err := c.copy(ctx, sources, target, options)
-	if ctx.Err() != nil {
-		err = withCause(ctx, err)
-	}
-	return show.close(sum, err)
+	return show.close(sum, withCause(ctx, err))
 }
 
 // parse reads the operands and says what of them cannot be meant.

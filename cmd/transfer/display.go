@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,6 +37,7 @@ type display struct {
 	kind    progressKind
 	quiet   bool
 	verbose bool
+	resumes bool // running the same command again goes on
 
 	bars *bars
 	stop chan struct{}
@@ -109,6 +112,7 @@ func (d *display) every(interval time.Duration, show func()) {
 
 // begin tells that the copy begins.
 func (d *display) begin(sources []string, target string) {
+	d.resumes = !slices.Contains(sources, "-")
 	if d.json != nil {
 		d.json.write(startEvent{Event: "start", Sources: sources, Target: target})
 	}
@@ -186,7 +190,7 @@ func (d *display) line(format string, args ...any) {
 
 func (d *display) jsonProgress() {
 	s := d.tally.snapshot()
-	event := progressEvent{Event: "progress", Bytes: s.bytes, Total: s.total, Files: s.files, Rate: s.rate}
+	event := progressEvent{Event: "progress", Bytes: s.bytes, Total: s.total, Files: s.files - s.skipped, Rate: s.rate}
 	if s.eta >= 0 {
 		eta := s.eta.Seconds()
 		event.ETA = &eta
@@ -202,6 +206,9 @@ func (d *display) close(sum transfer.Summary, err error) error {
 	if d.bars != nil {
 		d.bars.stop()
 	}
+	sent, resumed := d.tally.unfinished()
+	sum.Sent += sent
+	sum.Resumed += resumed
 	if d.kind != progressNone {
 		d.line("%s", summaryText(sum))
 	}
@@ -252,9 +259,15 @@ func (d *display) conclude(err error) error {
 	if told {
 		return toldError{err}
 	}
-	report(d.stderr, err)
+	event := failure("", err)
+	if errors.As(err, new(interruptError)) && d.resumes {
+		event.Hint = "run the same command again: it goes on where this one stopped"
+		tell(d.stderr, err.Error(), event.Hint)
+	} else {
+		report(d.stderr, err)
+	}
 	if d.json != nil {
-		d.json.write(failure("", err))
+		d.json.write(event)
 	}
 	return toldError{err}
 }

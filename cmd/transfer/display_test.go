@@ -143,7 +143,7 @@ func TestBars(t *testing.T) {
 		}
 		screen.write(t, stderr.take())
 		screen.want(t, "transfer: host:a: permission denied", screen.lines[1],
-			"transfer: 1 file copied, 1 failed; 3.00 MiB sent in 0:03, 1.00 MiB/s", "transfer: 1 of 2 files failed")
+			"transfer: 1 file copied, 1 failed; 3.50 MiB sent in 0:03, 1.17 MiB/s", "transfer: 1 of 2 files failed")
 	})
 }
 
@@ -262,7 +262,7 @@ func TestPlainProgress(t *testing.T) {
 			d.event(transfer.Moved{ID: int64(i), Bytes: 10})
 		}
 		synctest.Wait()
-		if err := d.close(transfer.Summary{Files: 3, Sent: 300, Duration: 11 * time.Second}, nil); err != nil {
+		if err := d.close(transfer.Summary{Files: 3, Sent: 190, Duration: 11 * time.Second}, nil); err != nil {
 			t.Error(err)
 		}
 		got := regexp.MustCompile(`\d+ B/s, eta \d:\d\d`).ReplaceAllString(stderr.take(), "RATE")

@@ -10,6 +10,7 @@ import (
 
 	"transferd/internal/store"
 	"transferd/internal/transfer"
+	"transferd/internal/transport"
 	"transferd/internal/tree"
 )
 
@@ -48,7 +49,20 @@ type mover struct {
 }
 
 func (m *mover) run(ctx context.Context, c *client, operands []string, to string) error {
-	dst, err := c.place(ctx, to)
+	target, err := transport.ParseTarget(to)
+	if err != nil {
+		return err
+	}
+	for _, operand := range operands {
+		source, err := transport.ParseTarget(operand)
+		if err != nil {
+			return err
+		}
+		if source.Remote() != target.Remote() {
+			return apart(operand, to) // said before anything is connected
+		}
+	}
+	dst, err := c.open(ctx, target)
 	if err != nil {
 		return err
 	}
@@ -65,10 +79,7 @@ func (m *mover) run(ctx context.Context, c *client, operands []string, to string
 	}
 	return c.each(ctx, operands, func(ctx context.Context, src transfer.Place) error {
 		if src.Host != dst.Host || src.Tree != dst.Tree {
-			return &usageError{
-				err:  fmt.Errorf("%s and %s are on different machines", src.Label, dst.Label),
-				hint: fmt.Sprintf("copy it with 'transfer copy -r %s %s', then remove it with 'transfer rm -r %s'", src.Label, dst.Label, src.Label),
-			}
+			return apart(src.Label, dst.Label)
 		}
 		if src.Path == tree.Root || src.Contents {
 			return usagef("%s cannot be moved: name the directory itself", src.Label)
@@ -86,4 +97,13 @@ func (m *mover) run(ctx context.Context, c *client, operands []string, to string
 		}
 		return at(src, target.Rename(ctx, src.Path, path, how))
 	})
+}
+
+// apart refuses to move between machines: a broken move would have to undo
+// half of itself.
+func apart(from, to string) error {
+	return &usageError{
+		err:  fmt.Errorf("%s and %s are on different machines", from, to),
+		hint: fmt.Sprintf("copy it with 'transfer copy -r %s %s', then remove it with 'transfer rm -r %s'", from, to, from),
+	}
 }

@@ -15,11 +15,12 @@ func run(ctx context.Context, env *environ, args []string) int {
 	root := newRootCommand(env)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
-	if ctx.Err() != nil {
-		err = withCause(ctx, err)
+	if err == nil || errors.As(err, new(toldError)) {
+		return exitCode(err)
 	}
+	err = withCause(ctx, err)
 	report(env.stderr, err)
-	if err != nil && !errors.As(err, new(toldError)) && wantsJSON(cmd) {
+	if wantsJSON(cmd) {
 		(&jsonLines{out: env.stdout}).write(failure("", err))
 	}
 	return exitCode(err)

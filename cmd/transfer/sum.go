@@ -71,8 +71,8 @@ server that cannot hash is read from there.
 // has them escaped, and a backslash before the line says so.
 func sumLine(name string, digest tree.Digest) string {
 	name = strings.ToValidUTF8(name, "\uFFFD")
-	if strings.ContainsAny(name, "\\\n\r") {
-		name = strings.NewReplacer("\\", `\\`, "\n", `\n`, "\r", `\r`).Replace(name)
+	if strings.ContainsAny(name, "\\\n") {
+		name = strings.NewReplacer("\\", `\\`, "\n", `\n`).Replace(name)
 		return "\\" + digest.String() + "  " + name + "\n"
 	}
 	return digest.String() + "  " + name + "\n"

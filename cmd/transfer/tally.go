@@ -30,6 +30,7 @@ type tally struct {
 	skipped int64
 	failed  int64
 	running map[int64]*moving
+	broken  moving // sums over files that failed: sent and resumed
 	samples []sample
 }
 
@@ -38,6 +39,7 @@ type moving struct {
 	path    string
 	size    int64 // -1: not known
 	bytes   int64
+	sent    int64
 	resumed int64
 	since   time.Time
 }
@@ -67,7 +69,11 @@ func (t *tally) add(event transfer.Event) {
 		t.finished(e)
 	case transfer.Failed:
 		t.failed++
-		delete(t.running, e.ID)
+		if f := t.running[e.ID]; f != nil {
+			t.broken.sent += f.sent
+			t.broken.resumed += f.resumed
+			delete(t.running, e.ID)
+		}
 	}
 }
 
@@ -79,7 +85,9 @@ func (t *tally) moved(e transfer.Moved) {
 		}
 		f.bytes += n
 		if e.Resumed {
-			f.resumed += n
+			f.resumed += e.Bytes
+		} else {
+			f.sent += e.Bytes
 		}
 	}
 	t.bytes += n
@@ -105,6 +113,19 @@ func (t *tally) finished(e transfer.Finished) {
 	} else if e.Status == transfer.Skipped || e.Status == transfer.Copied {
 		t.bytes += e.Size
 	}
+}
+
+// unfinished returns how many bytes were sent and resumed of files that did not
+// come to their end, which an engine's Summary leaves out.
+func (t *tally) unfinished() (sent, resumed int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	sent, resumed = t.broken.sent, t.broken.resumed
+	for _, f := range t.running {
+		sent += f.sent
+		resumed += f.resumed
+	}
+	return sent, resumed
 }
 
 // sample remembers how much was sent by now, and forgets what lies behind the
@@ -149,7 +170,7 @@ func (t *tally) snapshot() snapshot {
 		files:      t.files + t.skipped,
 		skipped:    t.skipped,
 		failed:     t.failed,
-		filesTotal: t.found.Files,
+		filesTotal: max(t.found.Files, t.files+t.skipped+t.failed), // symlinks are not found, but skipped
 		elapsed:    now.Sub(t.start),
 		eta:        -1,
 	}
