@@ -1,0 +1,98 @@
+package store
+
+import (
+	"errors"
+	"time"
+
+	"transferd/internal/tree"
+)
+
+// flushLoop makes what was written durable, a batch at a time, until the gate
+// closes. A batch is full at its size, or when its first chunk is a second
+// old: larger batches cost less, older ones lose more.
+func (w *writer) flushLoop() {
+	defer close(w.flushed)
+	for {
+		select {
+		case <-w.gate.stop:
+			return
+		case <-w.first:
+		}
+		t := time.NewTimer(w.hub.tuning.batchEvery)
+		select {
+		case <-w.gate.stop:
+			t.Stop()
+			return
+		case <-t.C:
+		case <-w.full:
+		}
+		t.Stop()
+		_ = w.flush() // its error is w.fault, which the next WriteChunk returns
+	}
+}
+
+// flush makes durable and records what WriteChunk has finished before it
+// began: first the data, then the records that speak of it, and before the
+// first record counts also the names of both files.
+func (w *writer) flush() error {
+	w.flushing.Lock()
+	defer w.flushing.Unlock()
+	w.mu.Lock()
+	batch, size := w.pending, w.batch
+	w.pending, w.batch = nil, 0
+	err := w.fault
+	w.mu.Unlock()
+	if err == nil && len(batch) > 0 {
+		err = w.makeDurable(batch)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.unsynced -= size
+	close(w.room)
+	w.room = make(chan struct{})
+	if err != nil {
+		w.fault = err
+		return err
+	}
+	for _, r := range batch {
+		if st, ok := w.chunks[r.index]; ok && st.value == r.value && !st.writing {
+			st.recorded = true
+			w.chunks[r.index] = st
+		}
+	}
+	return nil
+}
+
+func (w *writer) makeDurable(batch []record) error {
+	if w.u.Fsync == tree.FsyncOff {
+		return w.journal.append(batch, false)
+	}
+	if err := w.syncData(); err != nil {
+		return err
+	}
+	if err := w.journal.append(batch, true); err != nil {
+		return w.diskFull(err)
+	}
+	if w.dirDone {
+		return nil
+	}
+	w.hub.index.sync()
+	if err := w.hub.syncDir(w.at.dir); err != nil {
+		return err
+	}
+	w.dirDone = true
+	return nil
+}
+
+// syncData makes the bytes of the partial durable. The system reports a lost
+// write once and forgets it, so after an error no later success means
+// anything: the writer is dead.
+func (w *writer) syncData() error {
+	if err := w.hub.before(step{op: stepSync, dir: w.at.dir, name: w.partName()}); err != nil {
+		return errors.Join(errDead, err)
+	}
+	if err := w.hub.sys.datasync(w.part); err != nil {
+		return errors.Join(errDead, w.diskFull(err))
+	}
+	return nil
+}
