@@ -47,6 +47,9 @@ func writeFile(path string, data []byte, mode fs.FileMode, replace bool) (err er
 	temp := path + "." + rand.Text()
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
+		if e := new(fs.PathError); errors.As(err, &e) {
+			err = e.Err // the name of the temporary file would puzzle
+		}
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	defer func() {

