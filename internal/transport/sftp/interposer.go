@@ -1,7 +1,6 @@
 package sftp
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -32,7 +31,7 @@ type interposer struct {
 	// state of the reading side, which is one goroutine
 	in      packetReader
 	greeted bool   // INIT was answered
-	ended   bool   // Read has returned an error
+	end     error  // what Read has returned last
 	onward  []byte // what RequestServer has not yet read of the packet handed on
 
 	replies replies
@@ -74,7 +73,6 @@ func newInterposer(s *server, channel io.ReadWriteCloser) *interposer {
 	}
 	i.answered.L = &i.mu
 	i.replies.w = channel
-	i.replies.failed = i.breakOff
 	i.in = packetReader{r: channel, idle: i.replies.flush}
 	return i
 }
@@ -88,7 +86,7 @@ func (i *interposer) Read(p []byte) (int, error) {
 			err = i.take(frame)
 		}
 		if err != nil {
-			i.ended = true
+			i.end = err
 			return 0, err
 		}
 	}
@@ -235,7 +233,7 @@ func (i *interposer) waitFor(ready func() bool) {
 	if ready() {
 		return
 	}
-	i.replies.flushOrBreak()
+	i.replies.flush()
 	for !ready() {
 		i.answered.Wait()
 	}
@@ -259,7 +257,8 @@ func (i *interposer) file(name []byte) (*handle, error) {
 // Write takes replies of RequestServer and sends them when they are whole:
 // RequestServer writes the header of DATA by itself.
 func (i *interposer) Write(p []byte) (int, error) {
-	return len(p), i.replies.relay(p, i.noteReply)
+	i.replies.relay(p, i.noteReply)
+	return len(p), nil
 }
 
 // noteReply counts one reply of RequestServer, before the client sees it.
@@ -326,7 +325,7 @@ func (i *interposer) release() {
 // drain waits until what RequestServer has answered is sent, if it ended because
 // the client did: only then it has answered everything.
 func (i *interposer) drain() {
-	if !i.ended {
+	if i.end == nil {
 		return
 	}
 	i.mu.Lock()
@@ -334,7 +333,7 @@ func (i *interposer) drain() {
 		i.answered.Wait()
 	}
 	i.mu.Unlock()
-	i.replies.flushOrBreak()
+	i.replies.flush()
 }
 
 // Close is what RequestServer calls when it gives up.
@@ -345,10 +344,7 @@ func (i *interposer) Close() error {
 
 // breakOff ends the session: whatever reads or writes the channel fails.
 func (i *interposer) breakOff() {
-	if err := i.channel.Close(); err != nil && !errors.Is(err, io.EOF) {
+	if err := i.channel.Close(); err != nil {
 		i.server.o.Log.DebugContext(i.server.ctx, "close sftp channel", "error", err)
 	}
 }
-
-// failure returns why the client can no longer be answered.
-func (i *interposer) failure() error { return i.replies.failure() }

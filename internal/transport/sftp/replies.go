@@ -11,11 +11,12 @@ import (
 // arrived together are answered together.
 const maxHeld = 16 << 10
 
-// replies is the way to the client: whole packets, whoever sends them.
+// replies is the way to the client: whole packets, whoever sends them. A client
+// that has gone is answered no more, but what it sent before is still read and
+// done; reading ends the session.
 type replies struct {
 	// config
-	w      io.Writer
-	failed func() // called once, when a write has failed
+	w io.Writer
 
 	part []byte // the beginning of a reply of RequestServer, whose writes do not overlap
 
@@ -48,10 +49,10 @@ func (r *replies) status(id uint32, err error) {
 // relay takes a piece of what RequestServer writes, one goroutine at a time. A
 // reply that it makes whole is shown to note, and then sent in one Write with
 // all that is held.
-func (r *replies) relay(p []byte, note func(packet)) error {
+func (r *replies) relay(p []byte, note func(packet)) {
 	if !isFrame(r.part, p) {
 		r.part = append(r.part, p...)
-		return r.failure()
+		return
 	}
 	switch {
 	case len(r.part) == 0:
@@ -68,7 +69,6 @@ func (r *replies) relay(p []byte, note func(packet)) error {
 	r.held.b = append(append(r.held.b, r.part...), p...)
 	r.part = r.part[:0]
 	r.flushLocked()
-	return r.err
 }
 
 // isFrame reports whether a and b are a packet together.
@@ -80,16 +80,7 @@ func isFrame(a, b []byte) bool {
 }
 
 // flush sends what is held.
-func (r *replies) flush() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.flushLocked()
-	return r.err
-}
-
-// flushOrBreak is flush where an error is noticed elsewhere: it has closed the
-// channel.
-func (r *replies) flushOrBreak() {
+func (r *replies) flush() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.flushLocked()
@@ -101,13 +92,13 @@ func (r *replies) flushLocked() {
 	}
 	if r.err == nil {
 		if _, err := r.w.Write(r.held.b); err != nil {
-			r.err = fmt.Errorf("answer client: %w", err)
-			r.failed()
+			r.err = fmt.Errorf("answer sftp client: %w", err)
 		}
 	}
 	r.held.reset()
 }
 
+// failure returns why the client can no longer be answered.
 func (r *replies) failure() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -41,8 +41,8 @@ var (
 // between two requests. What was received whole has been carried out by then,
 // also after an error.
 //
-// Serve closes rw only to break off: when ctx ends or the client can no longer
-// be answered. Closing it after that, or at all, is the caller's part.
+// Serve closes rw only to break off, when ctx ends. Closing it otherwise is the
+// caller's part.
 func Serve(ctx context.Context, rw io.ReadWriteCloser, fs tree.FS, o ServerOptions) error {
 	if o.Home == "" {
 		o.Home = tree.Root
@@ -65,15 +65,19 @@ func Serve(ctx context.Context, rw io.ReadWriteCloser, fs tree.FS, o ServerOptio
 		pkgsftp.WithStartDirectory("/"+o.Home.String()))
 	err := rs.Serve()
 	i.drain()
+	if i.end != nil {
+		err = i.end // RequestServer changes it
+	}
+	if errors.Is(err, io.EOF) {
+		err = i.replies.failure()
+	}
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case i.failure() != nil:
-		return i.failure()
-	case errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF), err == nil:
-		return nil
+	case err != nil:
+		return fmt.Errorf("sftp session: %w", err)
 	}
-	return fmt.Errorf("sftp session: %w", err)
+	return nil
 }
 
 // A server is what a session's requests share, whoever answers them.

@@ -195,8 +195,8 @@ type packetReader struct {
 	r io.Reader
 
 	// idle, if set, is called before every Read, which may block: the place
-	// to send what has been held back. Its error ends next.
-	idle func() error
+	// to send what has been held back.
+	idle func()
 
 	buf        []byte
 	start, end int // buf[start:end] has been read and not been returned
@@ -243,9 +243,7 @@ func (r *packetReader) fill(n int) error {
 	r.makeRoom(n)
 	for empty := 0; r.end-r.start < n; {
 		if r.idle != nil {
-			if err := r.idle(); err != nil {
-				return err
-			}
+			r.idle()
 		}
 		limit := len(r.buf)
 		if missing := n - (r.end - r.start); missing > 32<<10 {
