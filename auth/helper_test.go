@@ -10,27 +10,14 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/ssh"
-)
 
-// need returns the path of a program of OpenSSH. CI sets
-// TRANSFER_REQUIRE_PEERS=1, so that nothing is left out there.
-func need(t *testing.T, program string) string {
-	t.Helper()
-	path, err := exec.LookPath(program)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("TRANSFER_REQUIRE_PEERS") == "1" {
-		t.Fatalf("%s is not installed, and TRANSFER_REQUIRE_PEERS=1 wants every peer", program)
-	}
-	t.Skipf("%s is not installed", program)
-	return ""
-}
+	"transferd/internal/testpeer"
+)
 
 // keygen runs ssh-keygen and returns what it printed.
 func keygen(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), need(t, "ssh-keygen"), args...)
+	cmd := exec.CommandContext(t.Context(), testpeer.Need(t, "ssh-keygen"), args...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("ssh-keygen %q: %v\n%s", args, err, out)

@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/ssh"
+
+	"transferd/internal/testpeer"
 )
 
 func TestLoadIdentityIsLazy(t *testing.T) {
@@ -183,7 +185,7 @@ func startAgent(t *testing.T, paths ...string) string {
 		t.Fatal(err)
 	}
 	socket := in(dir, "s")
-	cmd := exec.CommandContext(t.Context(), need(t, "ssh-agent"), "-D", "-a", socket)
+	cmd := exec.CommandContext(t.Context(), testpeer.Need(t, "ssh-agent"), "-D", "-a", socket)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -201,7 +203,7 @@ func startAgent(t *testing.T, paths ...string) string {
 	}
 	go func() { _, _ = io.Copy(io.Discard, out) }()
 	for _, path := range paths {
-		add := exec.CommandContext(t.Context(), need(t, "ssh-add"), "-q", path)
+		add := exec.CommandContext(t.Context(), testpeer.Need(t, "ssh-add"), "-q", path)
 		add.Env = append(os.Environ(), "SSH_AUTH_SOCK="+socket)
 		if out, err := add.CombinedOutput(); err != nil {
 			t.Fatalf("ssh-add %s: %v\n%s", path, err, out)
