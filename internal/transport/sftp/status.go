@@ -44,6 +44,8 @@ var statuses = []struct {
 	{io.EOF, status{codeEOF, "End of file"}},
 	{fs.ErrNotExist, status{codeNoSuchFile, "No such file"}},
 	{fs.ErrPermission, status{codePermissionDenied, "Permission denied"}},
+	{tree.ErrNotEmpty, status{codeFailure, "Directory not empty"}},
+	{syscall.ENOTEMPTY, status{codeFailure, "Directory not empty"}}, // which is fs.ErrExist too
 	{fs.ErrExist, status{codeFailure, "File exists"}},
 	{errors.ErrUnsupported, status{codeUnsupported, "Operation unsupported"}},
 	{tree.ErrNoSpace, status{codeFailure, "No space left on device"}},
@@ -51,7 +53,6 @@ var statuses = []struct {
 	{tree.ErrQuota, status{codeFailure, "Quota exceeded"}},
 	{syscall.EDQUOT, status{codeFailure, "Quota exceeded"}},
 	{tree.ErrEscape, status{codePermissionDenied, "Path leads out of the tree"}},
-	{tree.ErrNotEmpty, status{codeFailure, "Directory not empty"}},
 	{tree.ErrNotDir, status{codeNoSuchFile, "Not a directory"}},
 	{syscall.ENOTDIR, status{codeNoSuchFile, "Not a directory"}},
 	{tree.ErrIsDir, status{codeFailure, "Is a directory"}},
