@@ -243,7 +243,7 @@ func startRclone(t *testing.T, d *daemon) foreign {
 func (c rcloneClient) rclone(t *testing.T, args ...string) string {
 	t.Helper()
 	flags := []string{
-		"--config", filepath.Join(t.TempDir(), "none.conf"), "--retries", "1",
+		"--quiet", "--config", filepath.Join(t.TempDir(), "none.conf"), "--retries", "1",
 		"--sftp-host", c.d.Host, "--sftp-port", strconv.Itoa(c.d.Port), "--sftp-user", c.d.User,
 		"--sftp-key-file", c.d.Identity, "--sftp-known-hosts-file", c.d.KnownHosts, "--sftp-shell-type", "none",
 	}
