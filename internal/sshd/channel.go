@@ -87,9 +87,13 @@ func (ch *channel) run(ctx context.Context, what func(context.Context) error) {
 		_ = ch.ssh.Close()
 	}()
 	defer recovered(ctx, ch.conn.log)
-	if err := what(ctx); err == nil {
+	switch err := what(ctx); {
+	case err == nil:
 		status = 0
-	} else if !errors.Is(err, errTold) {
+	case errors.Is(err, errTold):
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		ch.conn.log.InfoContext(ctx, "the client went away in the middle of a request")
+	default:
 		ch.conn.log.WarnContext(ctx, "sftp session", "err", err)
 	}
 }

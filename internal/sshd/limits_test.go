@@ -42,6 +42,7 @@ func TestConnectionLimitsAreToldToTheClient(t *testing.T) {
 						}
 						defer func() { _ = client.Close() }()
 						clients = append(clients, client)
+						synctest.Wait() // the server counts it before the next comes
 					}
 					_, err := sftpChannel(clients[2])
 					if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {

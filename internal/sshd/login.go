@@ -21,25 +21,22 @@ const version = "SSH-2.0-transferd"
 // maxAuthTries is how many keys a client may try, as in OpenSSH.
 const maxAuthTries = 6
 
-// errRefused is all that a client's library gets to know of a refusal; it never
-// leaves this machine, but x/crypto decides by it.
-var errRefused = errors.New("login refused")
-
 // grantKey is where the callbacks leave the grant in ssh.Permissions.ExtraData.
 type grantKey struct{}
 
-// A refusal is the last key of a connection that was refused, for the log.
+// A refusal is why a key did not do. It is for the log; the client only learns
+// that there was one.
 type refusal struct {
 	user, key string
 	reason    error
 }
 
-// serverConfig returns the rules of one handshake, and where it notes what it
-// refuses. Neither an unknown user nor a wrong key gets an answer that the other
-// would not get.
-func (s *Server) serverConfig(ctx context.Context, log *slog.Logger) (*ssh.ServerConfig, *refusal) {
+func (r *refusal) Error() string { return "login refused" }
+
+// serverConfig returns the rules of one handshake. Neither an unknown user nor
+// a wrong key gets an answer that the other would not get.
+func (s *Server) serverConfig(ctx context.Context, log *slog.Logger) *ssh.ServerConfig {
 	offered := auth.ServerAlgorithms()
-	last := &refusal{}
 	config := &ssh.ServerConfig{
 		Config: ssh.Config{
 			KeyExchanges: offered.KeyExchanges,
@@ -55,9 +52,8 @@ func (s *Server) serverConfig(ctx context.Context, log *slog.Logger) (*ssh.Serve
 		PublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 			grant, err := s.authorize(ctx, conn, key)
 			if err != nil {
-				*last = refusal{short(conn.User()), auth.Fingerprint(key), err}
-				log.DebugContext(ctx, "key refused", "user", last.user, "key", last.key, "reason", err)
-				return nil, errRefused
+				log.DebugContext(ctx, "key refused", "user", short(conn.User()), "key", auth.Fingerprint(key), "reason", err)
+				return nil, err
 			}
 			perms := &ssh.Permissions{}
 			if grant.NoTouchRequired {
@@ -71,8 +67,7 @@ func (s *Server) serverConfig(ctx context.Context, log *slog.Logger) (*ssh.Serve
 		VerifiedPublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey, perms *ssh.Permissions, _ string) (*ssh.Permissions, error) {
 			grant, err := s.authorize(ctx, conn, key)
 			if err != nil {
-				*last = refusal{short(conn.User()), auth.Fingerprint(key), err}
-				return nil, errRefused
+				return nil, err
 			}
 			return &ssh.Permissions{
 				Extensions: perms.Extensions,
@@ -83,21 +78,26 @@ func (s *Server) serverConfig(ctx context.Context, log *slog.Logger) (*ssh.Serve
 	for _, key := range s.hostKeys {
 		config.AddHostKey(key)
 	}
-	return config, last
+	return config
 }
 
-// authorize asks whether key may log in as the user that conn names.
+// authorize asks whether key may log in as the user that conn names. Its error
+// is a *refusal.
 func (s *Server) authorize(ctx context.Context, conn ssh.ConnMetadata, key ssh.PublicKey) (auth.Grant, error) {
+	var grant auth.Grant
 	keys, err := s.accounts.Keys(ctx, conn.User())
-	if err != nil {
-		return auth.Grant{}, err
+	if err == nil {
+		grant, err = keys.Authorize(auth.LoginRequest{
+			User:   conn.User(),
+			Key:    key,
+			Remote: remoteOf(conn.RemoteAddr()).Addr(),
+			Now:    time.Now(),
+		})
 	}
-	return keys.Authorize(auth.LoginRequest{
-		User:   conn.User(),
-		Key:    key,
-		Remote: remoteOf(conn.RemoteAddr()).Addr(),
-		Now:    time.Now(),
-	})
+	if err != nil {
+		return auth.Grant{}, &refusal{short(conn.User()), auth.Fingerprint(key), err}
+	}
+	return grant, nil
 }
 
 // grantOf returns what VerifiedPublicKeyCallback has left.
@@ -120,16 +120,26 @@ func remoteOf(addr net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(port.Addr().Unmap(), port.Port())
 }
 
-// logRefused tells of a login that did not come about. Scanners and health
-// checks, which just hang up, are not worth a line.
-func logRefused(ctx context.Context, log *slog.Logger, took time.Duration, last *refusal, err error) {
+// logRefused tells of a login that did not come about, by the last key that was
+// refused. Scanners and health checks, which just hang up, are not worth a line.
+func logRefused(ctx context.Context, log *slog.Logger, took time.Duration, err error) {
+	var (
+		all  *ssh.ServerAuthError
+		last *refusal
+	)
+	if errors.As(err, &all) {
+		for _, one := range all.Errors {
+			_ = errors.As(one, &last) // others are of no interest
+		}
+	}
 	log = log.With("seconds", took.Seconds())
 	switch {
-	case last.reason != nil && !errors.Is(last.reason, auth.ErrAuth):
-		// Not the client's fault: a keys file that cannot be read, say.
-		log.WarnContext(ctx, "login refused", "user", last.user, "key", last.key, "reason", last.reason)
-	case last.reason != nil:
-		log.InfoContext(ctx, "login refused", "user", last.user, "key", last.key, "reason", last.reason)
+	case last != nil:
+		level := slog.LevelInfo
+		if !errors.Is(last.reason, auth.ErrAuth) {
+			level = slog.LevelWarn // not the client's fault: a keys file that cannot be read, say
+		}
+		log.Log(ctx, level, "login refused", "user", last.user, "key", last.key, "reason", last.reason)
 	case errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed):
 		log.DebugContext(ctx, "no login", "err", err)
 	default:

@@ -123,10 +123,9 @@ func (s *Server) serveConn(ctx context.Context, w *wire, remote netip.AddrPort, 
 		}
 	}
 	stranger := log.With("remote", remote)
-	config, refused := s.serverConfig(ctx, stranger)
-	conn, channels, requests, err := ssh.NewServerConn(w, config)
+	conn, channels, requests, err := ssh.NewServerConn(w, s.serverConfig(ctx, stranger))
 	if err != nil {
-		logRefused(ctx, stranger, time.Since(begin), refused, err)
+		logRefused(ctx, stranger, time.Since(begin), err)
 		return
 	}
 	defer func() { _ = conn.Close() }()
