@@ -89,12 +89,15 @@ func (w *writer) open(ctx context.Context) error {
 	}
 	w.part = part
 	if !resumable(w.u) {
-		// Whatever lies there is of no use.
-		if !made {
-			err = w.truncate(0)
-		}
 		w.fresh = true
-		if err != nil {
+		if made {
+			return nil
+		}
+		// What lies there is of no use, nor is a journal that speaks of it.
+		if err := w.hub.removeStep(w.at.dir, w.stem+journalSuffix); err != nil && !isNotExist(err) {
+			return errors.Join(err, part.Close())
+		}
+		if err := w.truncate(0); err != nil {
 			return errors.Join(err, part.Close())
 		}
 		return nil
