@@ -85,7 +85,7 @@ func (b *bars) draw() {
 // Write shows a frame that mpb has made; draw waits for it and holds the
 // screen meanwhile. It takes no notice of errors: the copy matters more.
 func (b *bars) Write(p []byte) (int, error) {
-	b.screen.show(string(p))
+	b.screen.show("\r" + string(p))       // mpb takes the cursor to be in the first column
 	if bytes.HasSuffix(p, []byte("\n")) { // else it only moves the cursor, as on Windows
 		b.drawn <- struct{}{}
 	}

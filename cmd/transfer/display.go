@@ -209,7 +209,8 @@ func (d *display) close(sum transfer.Summary, err error) error {
 	sent, resumed := d.tally.unfinished()
 	sum.Sent += sent
 	sum.Resumed += resumed
-	if d.kind != progressNone {
+	nothing := err != nil && sum == transfer.Summary{Failed: sum.Failed, Duration: sum.Duration}
+	if d.kind != progressNone && !nothing {
 		d.line("%s", summaryText(sum))
 	}
 	err = d.conclude(err)

@@ -62,7 +62,7 @@ type screenModel struct {
 func (m *screenModel) write(t *testing.T, text string) {
 	t.Helper()
 	up := regexp.MustCompile(`^\x1b\[(\d+)A\x1b\[J`)
-	for text != "" {
+	for text = strings.ReplaceAll(text, "\r", ""); text != ""; {
 		if g := up.FindStringSubmatch(text); g != nil {
 			var n int
 			if _, err := fmt.Sscan(g[1], &n); err != nil {

@@ -75,11 +75,15 @@ func (l *lister) run(ctx context.Context, cmd *cobra.Command, args []string) (er
 
 // list shows what place is or holds.
 func (l *lister) list(ctx context.Context, place transfer.Place) error {
-	entry, err := place.Tree.Lstat(ctx, place.Path)
+	look := place.Tree.Lstat
+	if place.Slash {
+		look = place.Tree.Stat // "link/" is what the link leads to
+	}
+	entry, err := look(ctx, place.Path)
 	if err != nil {
 		return at(place, err)
 	}
-	if entry.Kind == tree.KindSymlink && (!l.long || place.Slash) {
+	if entry.Kind == tree.KindSymlink && !l.long {
 		// As ls does: what a symlink leads to is listed, unless -l asks about
 		// the link itself.
 		if followed, err := place.Tree.Stat(ctx, place.Path); err == nil && followed.IsDir() {

@@ -71,10 +71,11 @@ func (s *screen) stop() {
 	}
 }
 
-// clear erases the bars. The caller holds mu.
+// clear erases the bars. It goes to the first column too, for what a person
+// types, such as ^C, moves the cursor. The caller holds mu.
 func (s *screen) clear() {
 	if s.rows > 0 {
-		s.show(fmt.Sprintf("\x1b[%dA\x1b[J", s.rows))
+		s.show(fmt.Sprintf("\r\x1b[%dA\x1b[J", s.rows))
 	}
 }
 

@@ -28,8 +28,13 @@ const quickExit = "atexit_sleep_ms=0"
 
 // TestScripts runs the command lines in testdata as a person would type them.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+	testscript.Run(t, scriptParams("testdata"))
+}
+
+// scriptParams are what the scripts in dir know beside testscript's commands.
+func scriptParams(dir string) testscript.Params {
+	return testscript.Params{
+		Dir: dir,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("TZ", "UTC")
@@ -46,7 +51,7 @@ func TestScripts(t *testing.T) {
 			"filesize":   cmdFileSize,
 		},
 		RequireExplicitExec: true,
-	})
+	}
 }
 
 // cmdCode runs a command and checks its exit code: code 5 transfer stat x.
@@ -73,13 +78,19 @@ func cmdCode(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // cmdSame checks that two files or trees are alike in bytes, modes, times,
-// names and links: same A B [-notimes].
+// names and links: same A B [-notimes|-seconds].
 func cmdSame(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 {
-		ts.Fatalf("usage: same A B [-notimes]")
+		ts.Fatalf("usage: same A B [-notimes|-seconds]")
 	}
-	withTimes := len(args) == 2
-	a, b := describeTree(ts, ts.MkAbs(args[0]), withTimes), describeTree(ts, ts.MkAbs(args[1]), withTimes)
+	layout := time.RFC3339Nano
+	switch args[len(args)-1] {
+	case "-notimes":
+		layout = ""
+	case "-seconds":
+		layout = time.RFC3339
+	}
+	a, b := describeTree(ts, ts.MkAbs(args[0]), layout), describeTree(ts, ts.MkAbs(args[1]), layout)
 	diff := cmp.Diff(a, b)
 	if neg && diff == "" {
 		ts.Fatalf("%s and %s are the same", args[0], args[1])
@@ -89,8 +100,9 @@ func cmdSame(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// describeTree returns what is at root by relative name.
-func describeTree(ts *testscript.TestScript, root string, withTimes bool) map[string]string {
+// describeTree returns what is at root by relative name, times in a layout of
+// package time.
+func describeTree(ts *testscript.TestScript, root, layout string) map[string]string {
 	found := map[string]string{}
 	ts.Check(filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -101,8 +113,8 @@ func describeTree(ts *testscript.TestScript, root string, withTimes bool) map[st
 			return err
 		}
 		text := info.Mode().String()
-		if withTimes && info.Mode().Type() != fs.ModeSymlink {
-			text += " " + info.ModTime().UTC().Format(time.RFC3339Nano)
+		if info.Mode().Type() != fs.ModeSymlink {
+			text += " " + info.ModTime().UTC().Format(layout)
 		}
 		switch {
 		case info.Mode().IsRegular():

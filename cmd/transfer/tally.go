@@ -62,6 +62,9 @@ func (t *tally) add(event transfer.Event) {
 	case transfer.Found:
 		t.found = e
 	case transfer.Started:
+		if t.sent == 0 && len(t.running) == 0 {
+			t.samples = []sample{{at: t.now()}} // connecting and questions took their time
+		}
 		t.running[e.ID] = &moving{path: e.Path, size: e.Size, since: t.now()}
 	case transfer.Moved:
 		t.moved(e)
