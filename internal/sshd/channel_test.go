@@ -260,3 +260,18 @@ func TestShutdownCutsWhatDoesNotEnd(t *testing.T) {
 		_ = client.Close()
 	})
 }
+
+func TestServeAfterShutdownClosesItsListener(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Limits{})
+		if err := r.server.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.server.Serve(t.Context(), r.listener); err != nil {
+			t.Errorf("Serve = %v", err)
+		}
+		if _, err := r.listener.Dial(t.Context()); err == nil {
+			t.Error("the listener is open")
+		}
+	})
+}

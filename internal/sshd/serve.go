@@ -15,11 +15,10 @@ import (
 
 // Serve accepts connections from l until ctx ends or Shutdown is called, then
 // closes l and returns nil; connections that are established go on until
-// Shutdown. Any other error is the listener's. It must not be called after
-// Shutdown.
+// Shutdown. Any other error is the listener's.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if !s.track(l) {
-		return errors.Join(errShutdown, l.Close())
+		return l.Close() // Shutdown was faster than the goroutine that calls us
 	}
 	defer s.untrack(l)
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
@@ -45,8 +44,6 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		}
 	}
 }
-
-var errShutdown = errors.New("sshd: the server is shut down")
 
 // track remembers l for Shutdown, and reports false when that has been called.
 func (s *Server) track(l net.Listener) bool {
