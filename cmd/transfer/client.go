@@ -67,8 +67,10 @@ func (c *client) transportOptions() transport.Options {
 		Timeout:      c.cfg.Timeout,
 		Streams:      c.cfg.Streams,
 		Ciphers:      c.flags.ciphers,
-		Stderr:       c.env.stderr,
 		Log:          c.log,
+	}
+	if !c.flags.quiet {
+		o.Stderr = c.env.stderr
 	}
 	for _, h := range c.cfg.Hosts {
 		o.Hosts = append(o.Hosts, transport.Host{
@@ -182,12 +184,23 @@ func sink(place transfer.Place) (tree.Sink, error) {
 	return s, nil
 }
 
-// at names an error's operand, unless the error does so itself.
-func at(place transfer.Place, err error) error {
+// at puts the operand's name before an error.
+func at(place transfer.Place, err error) error { return under(place.Label, err) }
+
+// under puts a name before an error, or before each of several that were
+// joined.
+func under(name string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s: %w", place.Label, err)
+	if joined, ok := err.(interface{ Unwrap() []error }); ok && isJoin(err) {
+		var errs []error
+		for _, e := range joined.Unwrap() {
+			errs = append(errs, under(name, e))
+		}
+		return errors.Join(errs...)
+	}
+	return fmt.Errorf("%s: %w", name, err)
 }
 
 // A personPrompter is a transport.Prompter that asks on the terminal.

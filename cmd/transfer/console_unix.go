@@ -26,5 +26,5 @@ func takesEscapes(*os.File) bool { return true }
 func processUmask() tree.Perm {
 	mask := syscall.Umask(0o077)
 	syscall.Umask(mask)
-	return tree.Perm(mask & 0o777) //nolint:gosec // nine bits
+	return tree.Perm(mask & 0o777)
 }

@@ -87,7 +87,7 @@ func (c *copying) run(ctx context.Context, cmd *cobra.Command, operands []string
 		// What is too old is swept here, for no daemon runs on this machine. It
 		// is no reason not to copy if that does not work.
 		if _, err := c.client.host.Sweep(ctx, partialAge); err != nil && ctx.Err() == nil {
-			c.client.log.Warn("expired partials stay", "error", err)
+			c.client.log.WarnContext(ctx, "expired partials stay", "error", err)
 		}
 	}
 	if target.Scheme == transport.SchemeStdio {
@@ -95,6 +95,7 @@ func (c *copying) run(ctx context.Context, cmd *cobra.Command, operands []string
 	}
 	show := newDisplay(c.env, displayOptions{
 		kind: progressKind(c.client.cfg.Progress), json: c.net.json, quiet: c.net.quiet, verbose: c.net.verbose > 0,
+		dryRun: options.DryRun,
 	})
 	options.Events = show.event
 	show.begin(operands, to)

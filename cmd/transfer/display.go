@@ -15,6 +15,7 @@ import (
 const (
 	plainInterval = 5 * time.Second
 	jsonInterval  = 500 * time.Millisecond // the interface promises one a second
+	retryQuiet    = 900 * time.Millisecond // less than the first pause before a retry
 )
 
 // A progressKind is how the progress of a copy is shown.
@@ -37,14 +38,17 @@ type display struct {
 	kind    progressKind
 	quiet   bool
 	verbose bool
+	dryRun  bool
 	resumes bool // running the same command again goes on
 
 	bars *bars
 	stop chan struct{}
 	done sync.WaitGroup
 
-	mu   sync.Mutex
-	told map[string]bool // texts of the latest failures
+	mu    sync.Mutex
+	told  map[string]bool // texts of the latest failures
+	hints map[string]bool // that were shown
+	retry time.Time       // when the last one was told
 }
 
 // maxTold bounds what is remembered of failures. The one that ends a copy is
@@ -57,6 +61,7 @@ type displayOptions struct {
 	json    bool
 	quiet   bool
 	verbose bool
+	dryRun  bool
 }
 
 // newDisplay begins to show a copy. The caller closes it.
@@ -67,8 +72,10 @@ func newDisplay(env *environ, o displayOptions) *display {
 		kind:    o.kind,
 		quiet:   o.quiet,
 		verbose: o.verbose,
+		dryRun:  o.dryRun,
 		stop:    make(chan struct{}),
 		told:    map[string]bool{},
+		hints:   map[string]bool{},
 	}
 	shared, _ := env.stderr.(*screen)
 	switch {
@@ -126,12 +133,12 @@ func (d *display) event(event transfer.Event) {
 		d.finished(e)
 	case transfer.Failed:
 		d.remember(e.Err)
-		tell(d.stderr, describe(e.Path, e.Err), hintFor(e.Err))
+		tell(d.stderr, describe(e.Path, e.Err), d.once(hintFor(e.Err)))
 		if d.json != nil {
 			d.json.write(failure(e.Path, e.Err))
 		}
 	case transfer.Retrying:
-		if !d.quiet {
+		if !d.quiet && d.retryIsNews() {
 			d.line("%s; trying again in %s (attempt %d)", describe(e.Path, e.Err), e.After.Round(100*time.Millisecond), e.Attempt)
 		}
 	case transfer.Hint:
@@ -211,7 +218,7 @@ func (d *display) close(sum transfer.Summary, err error) error {
 	sum.Resumed += resumed
 	nothing := err != nil && sum == transfer.Summary{Failed: sum.Failed, Duration: sum.Duration}
 	if d.kind != progressNone && !nothing {
-		d.line("%s", summaryText(sum))
+		d.line("%s", summaryText(sum, d.dryRun))
 	}
 	err = d.conclude(err)
 	if d.json == nil {
@@ -241,6 +248,30 @@ func (d *display) remember(err error) {
 		clear(d.told)
 	}
 	d.told[err.Error()] = true
+}
+
+// once returns hint the first time and "" later: many files fail alike.
+func (d *display) once(hint string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.hints[hint] {
+		return ""
+	}
+	d.hints[hint] = true
+	return hint
+}
+
+// retryIsNews reports whether no retry was told just now: the files that one
+// lost connection broke off are all tried again.
+func (d *display) retryIsNews() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.tally.now()
+	if !d.retry.IsZero() && now.Sub(d.retry) < retryQuiet {
+		return false
+	}
+	d.retry = now
+	return true
 }
 
 // conclude tells err, unless it or its parts were told while they happened.
@@ -291,7 +322,10 @@ func plainText(s snapshot) string {
 }
 
 // summaryText says in one line what a copy did.
-func summaryText(sum transfer.Summary) string {
+func summaryText(sum transfer.Summary, dryRun bool) string {
+	if dryRun {
+		return fmt.Sprintf("%s would be copied, %d already there", countText(sum.Files, "file"), sum.Skipped)
+	}
 	parts := []string{countText(sum.Files, "file") + " copied"}
 	if sum.Skipped > 0 {
 		parts = append(parts, fmt.Sprintf("%d already there", sum.Skipped))

@@ -138,6 +138,7 @@ func noPartials(t *testing.T, dir string) {
 }
 
 func TestInterruptedCopyIsContinued(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		signal os.Signal
 		want   int

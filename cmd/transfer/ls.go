@@ -102,7 +102,7 @@ func (l *lister) directory(ctx context.Context, place transfer.Place, p tree.Pat
 	var entries []tree.Entry
 	for entry, err := range place.Tree.List(ctx, p) {
 		if err != nil {
-			return fmt.Errorf("%s: %w", label, err)
+			return under(label, err)
 		}
 		if !l.all && (strings.HasPrefix(entry.Name, ".") || tree.IsPartialName(entry.Name)) {
 			continue

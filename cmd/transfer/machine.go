@@ -63,7 +63,7 @@ func installationID(dir string) (string, error) {
 }
 
 func readID(name string) (string, error) {
-	data, err := os.ReadFile(name) //nolint:gosec // a name below the state directory
+	data, err := os.ReadFile(name)
 	if err != nil {
 		return "", err
 	}
@@ -77,7 +77,7 @@ func readID(name string) (string, error) {
 // hardwareID is what the system has to tell machines apart.
 func hardwareID() string {
 	for _, name := range []string{"/etc/machine-id", "/var/lib/dbus/machine-id"} {
-		if data, err := os.ReadFile(name); err == nil && len(strings.TrimSpace(string(data))) > 0 { //nolint:gosec // two fixed names
+		if data, err := os.ReadFile(name); err == nil && len(strings.TrimSpace(string(data))) > 0 {
 			return strings.TrimSpace(string(data))
 		}
 	}

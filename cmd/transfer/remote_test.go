@@ -35,7 +35,6 @@ type daemon struct {
 // startDaemon starts program, serving dir/srv to the key dir/key, and writes
 // the configuration of a client that calls it srv. It listens on addr.
 func startDaemon(program, dir, addr string, log *os.File) (*daemon, error) {
-	//nolint:gosec // a program that this test has built
 	cmd := exec.Command(program, "serve", "--ssh-listen", addr, "--root", filepath.Join(dir, "srv"),
 		"--authorized-keys", filepath.Join(dir, "key.pub"), "--state-dir", filepath.Join(dir, "state"))
 	cmd.Stderr = log
@@ -144,6 +143,7 @@ func TestRemoteScripts(t *testing.T) {
 // TestKilledRemoteCopyIsContinued kills client or daemon in the middle of an
 // upload or download; the same command then sends only the rest.
 func TestKilledRemoteCopyIsContinued(t *testing.T) {
+	t.Parallel()
 	program := buildDaemon(t)
 	const size = 24 << 20
 	tests := []struct {

@@ -121,7 +121,7 @@ func removeDir(ctx context.Context, t tree.Sink, p tree.Path, entry tree.Entry) 
 			err = in.Remove(ctx, tree.Path(name))
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			failed = append(failed, fmt.Errorf("%s: %w", name, err))
+			failed = append(failed, under(name, err))
 		}
 	}
 	failed = append(failed, closeDir())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -46,7 +47,11 @@ path, or - for stdin or stdout. ./a:b is the local file "a:b".
 ` + exitCodeHelp,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("unknown command %q", args[0])
+				unknown := &usageError{err: fmt.Errorf("unknown command %q", args[0]), hint: "'transfer --help' lists the commands"}
+				if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+					unknown.hint = "did you mean " + strings.Join(like, " or ") + "?"
+				}
+				return unknown
 			}
 			return nil
 		},
@@ -57,9 +62,11 @@ path, or - for stdin or stdout. ./a:b is the local file "a:b".
 			}
 			return usagef("a command is missing")
 		},
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		Version:                    version(),
+		SuggestionsMinimumDistance: 2,
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		CompletionOptions:          cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetIn(env.stdin)
 	root.SetOut(env.stdout)
