@@ -1,3 +1,5 @@
+//go:build linux
+
 package sftp
 
 import (
@@ -175,6 +177,9 @@ func (d diskFS) OpenFile(_ context.Context, p tree.Path, flags tree.OpenFlags, p
 	f, err := os.OpenFile(d.abs(p), mode, perm.FileMode())
 	if err != nil {
 		return nil, err
+	}
+	if fi, err := f.Stat(); err != nil || fi.IsDir() {
+		return nil, errors.Join(err, tree.ErrIsDir, f.Close())
 	}
 	return &diskFile{File: f, append: flags&tree.OpenAppend != 0}, nil
 }

@@ -30,6 +30,7 @@ type interposer struct {
 
 	// state of the reading side, which is one goroutine
 	in      packetReader
+	fields  cursor // of the packet; here, not on the heap for every one
 	greeted bool   // INIT was answered
 	end     error  // what Read has returned last
 	onward  []byte // what RequestServer has not yet read of the packet handed on
@@ -86,6 +87,8 @@ func (i *interposer) Read(p []byte) (int, error) {
 			err = i.take(frame)
 		}
 		if err != nil {
+			// RequestServer, once it knows, may drop answers it still has.
+			i.finish()
 			i.end = err
 			return 0, err
 		}
@@ -99,9 +102,10 @@ func (i *interposer) Read(p []byte) (int, error) {
 // session.
 func (i *interposer) take(frame []byte) error {
 	p := packet(frame[4:])
-	c := p.body()
+	i.fields = p.body()
+	c := &i.fields
 	if p.kind() == typeInit {
-		return i.greet(&c)
+		return i.greet(c)
 	}
 	if !i.greeted {
 		return fmt.Errorf("%w: type %d before INIT", errBadPacket, p.kind())
@@ -122,9 +126,9 @@ func (i *interposer) take(frame []byte) error {
 		return nil
 	}
 	if r.answer != nil {
-		return r.answer(i, id, &c)
+		return r.answer(i, id, c)
 	}
-	return i.handOn(r, id, frame, c)
+	return i.handOn(r, id, frame, *c)
 }
 
 // greet answers INIT.
@@ -322,17 +326,11 @@ func (i *interposer) release() {
 	i.held--
 }
 
-// drain waits until what RequestServer has answered is sent, if it ended because
-// the client did: only then it has answered everything.
-func (i *interposer) drain() {
-	if i.end == nil {
-		return
-	}
+// finish waits until everything handed on is answered, and sends what is held.
+func (i *interposer) finish() {
 	i.mu.Lock()
-	for len(i.waiting) > 0 {
-		i.answered.Wait()
-	}
-	i.mu.Unlock()
+	defer i.mu.Unlock()
+	i.waitFor(func() bool { return len(i.waiting) == 0 })
 	i.replies.flush()
 }
 

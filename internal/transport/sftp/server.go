@@ -64,7 +64,6 @@ func Serve(ctx context.Context, rw io.ReadWriteCloser, fs tree.FS, o ServerOptio
 		pkgsftp.WithRSMaxTxPacket(maxPacket-9), // the type, id and length of DATA are the rest
 		pkgsftp.WithStartDirectory("/"+o.Home.String()))
 	err := rs.Serve()
-	i.drain()
 	if i.end != nil {
 		err = i.end // RequestServer changes it
 	}

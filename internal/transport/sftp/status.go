@@ -56,6 +56,7 @@ var statuses = []struct {
 	{tree.ErrNotDir, status{codeNoSuchFile, "Not a directory"}},
 	{syscall.ENOTDIR, status{codeNoSuchFile, "Not a directory"}},
 	{tree.ErrIsDir, status{codeFailure, "Is a directory"}},
+	{syscall.EISDIR, status{codeFailure, "Is a directory"}},
 	{tree.ErrNotRegular, status{codeFailure, "Not a regular file"}},
 	{tree.ErrBusy, status{codeFailure, "File is busy"}},
 	{tree.ErrBadPath, status{codeBadMessage, "Bad path"}},
