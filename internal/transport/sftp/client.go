@@ -37,6 +37,7 @@ type Client struct {
 	dial Dialer
 	o    ClientOptions
 	log  *slog.Logger
+	pace pace // of uploads
 
 	ctx    context.Context // ends with Close; for dials that no caller waits for
 	cancel context.CancelFunc
@@ -62,7 +63,7 @@ var (
 // NewClient dials the first channel and greets the server. The caller closes
 // the Client, which closes the channels but no connection.
 func NewClient(ctx context.Context, dial Dialer, o ClientOptions) (*Client, error) {
-	c := &Client{dial: dial, o: o, log: o.Log, dialer: make(chan struct{}, 1)}
+	c := &Client{dial: dial, o: o, log: o.Log, pace: durablePace(), dialer: make(chan struct{}, 1)}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}

@@ -52,18 +52,29 @@ func (c *Client) Link(ctx context.Context, from, to tree.Path) error {
 
 // Remove implements tree.Names.
 func (c *Client) Remove(ctx context.Context, p tree.Path) error {
-	return c.act(ctx, "remove", p, func(l *lane) error {
-		// REMOVE first: one round trip for all but directories. Servers refuse a
-		// directory with different codes, so only "no such file" is final.
-		err := tell(ctx, l, func(c *sftp.Client) error { return c.Remove(remote(p)) })
-		if !isFailure(err) {
-			return err
-		}
-		if full, _ := l.holdsNames(ctx, remote(p)); full { //nolint:errcheck // only asked for a better error
-			return tree.ErrNotEmpty
-		}
+	return c.act(ctx, "remove", p, func(l *lane) error { return l.remove(ctx, remote(p)) })
+}
+
+// remove does what pkg/sftp's Remove does, without its panic when a server
+// answers its last question with OK. REMOVE goes first, which is one round trip
+// for all but directories; servers refuse those with different codes.
+func (l *lane) remove(ctx context.Context, path string) error {
+	err := l.status(ctx, queryOn(typeRemove, path))
+	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, tree.ErrLost) || ctx.Err() != nil {
 		return err
-	})
+	}
+	a, serr := l.stat(ctx, queryOn(typeLstat, path))
+	if serr != nil || kindOf(a.mode) != tree.KindDir {
+		return err
+	}
+	err = l.status(ctx, queryOn(typeRmdir, path))
+	if !isFailure(err) {
+		return err
+	}
+	if full, _ := l.holdsNames(ctx, path); full { //nolint:errcheck // only asked for a better error
+		return tree.ErrNotEmpty
+	}
+	return err
 }
 
 // Rename implements tree.Names.
@@ -112,7 +123,7 @@ func (l *lane) replaceBySteps(ctx context.Context, from, to string) error {
 		}
 		return err
 	}
-	if err := tell(ctx, l, func(c *sftp.Client) error { return c.Remove(aside) }); err != nil {
+	if err := l.status(ctx, queryOn(typeRemove, aside)); err != nil {
 		return fmt.Errorf("remove the old file %s: %w", aside, err)
 	}
 	return nil

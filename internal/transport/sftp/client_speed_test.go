@@ -12,8 +12,8 @@ import (
 	"transferd/internal/tree"
 )
 
-// put uploads data as the engine does: chunks in order, several at a time.
-func put(t testing.TB, s tree.Sink, u tree.Upload, data []byte) error {
+// putFile uploads data as the engine does: chunks in order, several at a time.
+func putFile(t testing.TB, s tree.Sink, u tree.Upload, data []byte) error {
 	t.Helper()
 	ctx := t.Context()
 	u.Size = int64(len(data))
@@ -55,7 +55,7 @@ func BenchmarkUpload(b *testing.B) {
 			data := make([]byte, 256<<20)
 			b.SetBytes(int64(len(data)))
 			for b.Loop() {
-				if err := put(b, c, tree.Upload{Path: diskPath(b, filepath.Join(dir, "x"))}, data); err != nil {
+				if err := putFile(b, c, tree.Upload{Path: diskPath(b, filepath.Join(dir, "x"))}, data); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -113,7 +113,7 @@ func BenchmarkSmallFiles(b *testing.B) {
 					g.SetLimit(32)
 					for i := range 1000 {
 						g.Go(func() error {
-							return put(b, s, tree.Upload{Path: tree.Path(fmt.Sprint(i)), Fsync: fsync}, data)
+							return putFile(b, s, tree.Upload{Path: tree.Path(fmt.Sprint(i)), Fsync: fsync}, data)
 						})
 					}
 					if err := g.Wait(); err != nil {

@@ -59,7 +59,16 @@ func (l *lane) realPath(ctx context.Context, p string) (string, error) {
 		}
 		return c.name()
 	}
-	return ask(ctx, l, func(c *sftp.Client) (string, error) { return c.RealPath(p) })
+	return filled(ask(ctx, l, func(c *sftp.Client) (string, error) { return c.RealPath(p) }))
+}
+
+// filled refuses an empty name, which pkg/sftp makes of an answer that says
+// only that all is well.
+func filled(s string, err error) (string, error) {
+	if err == nil && s == "" {
+		err = fmt.Errorf("%w: OK where a name belongs", errBadPacket)
+	}
+	return s, err
 }
 
 // name returns the only name that the answer holds.
@@ -108,7 +117,7 @@ func (l *lane) stat(ctx context.Context, r query) (attrs, error) {
 }
 
 func (l *lane) readLink(ctx context.Context, path string) (string, error) {
-	return ask(ctx, l, func(c *sftp.Client) (string, error) { return c.ReadLink(path) })
+	return filled(ask(ctx, l, func(c *sftp.Client) (string, error) { return c.ReadLink(path) }))
 }
 
 // StatFS implements tree.Spacer.
@@ -120,18 +129,27 @@ func (l *lane) statFS(ctx context.Context, path string) (tree.Space, error) {
 	if !l.has(extStatVFS) {
 		return tree.Space{}, fmt.Errorf("%w: this server cannot tell how full it is", errors.ErrUnsupported)
 	}
-	v, err := ask(ctx, l, func(c *sftp.Client) (*sftp.StatVFS, error) { return c.StatVFS(path) })
+	c, err := l.do(ctx, extended(extStatVFS, path))
 	if err != nil {
 		return tree.Space{}, err
 	}
+	r, err := c.as(typeExtendedReply)
+	if err != nil {
+		return tree.Space{}, err
+	}
+	var v [11]uint64 // bsize, frsize, blocks, bfree, bavail, files, ffree, favail, fsid, flag, namemax
+	for i := range v {
+		v[i] = r.uint64()
+	}
+	unit, flags := v[1], v[9]
 	return tree.Space{
-		BlockSize: v.Frsize, Total: v.Frsize * v.Blocks, Free: v.Frsize * v.Bfree, Available: v.Frsize * v.Bavail,
-		Files: v.Files, FilesFree: v.Ffree, FilesAvail: v.Favail,
-		FilesystemID: v.Fsid, ReadOnly: v.Flag&statReadOnly != 0, NoSuid: v.Flag&statNoSuid != 0, MaxName: v.Namemax,
-	}, nil
+		BlockSize: unit, Total: unit * v[2], Free: unit * v[3], Available: unit * v[4],
+		Files: v[5], FilesFree: v[6], FilesAvail: v[7],
+		FilesystemID: v[8], ReadOnly: flags&statReadOnly != 0, NoSuid: flags&statNoSuid != 0, MaxName: v[10],
+	}, r.err
 }
 
-// Flags of statvfs@openssh.com: OpenSSH's PROTOCOL, section 4.4.
+// Flags of statvfs@openssh.com.
 const (
 	statReadOnly = 1
 	statNoSuid   = 2

@@ -118,7 +118,7 @@ func servers(t *testing.T, test func(t *testing.T, dial Dialer)) {
 	}
 }
 
-func TestConformance(t *testing.T) {
+func TestClientConformance(t *testing.T) {
 	servers(t, func(t *testing.T, dial Dialer) {
 		c, err := NewClient(t.Context(), dial, ClientOptions{Journals: journals{t.TempDir()}})
 		if err != nil {
@@ -198,7 +198,7 @@ func closeClient(t *testing.T, c *Client) {
 	}
 }
 
-func TestNames(t *testing.T) {
+func TestClientNames(t *testing.T) {
 	servers(t, func(t *testing.T, dial Dialer) {
 		ctx, dir := t.Context(), t.TempDir()
 		c := mustClient(t, dial, ClientOptions{User: "me@host:22"})
@@ -256,7 +256,7 @@ func TestNames(t *testing.T) {
 	})
 }
 
-func TestSetAttr(t *testing.T) {
+func TestClientSetAttr(t *testing.T) {
 	servers(t, func(t *testing.T, dial Dialer) {
 		ctx, dir := t.Context(), t.TempDir()
 		c := mustClient(t, dial, ClientOptions{})
@@ -286,7 +286,7 @@ func TestSetAttr(t *testing.T) {
 	})
 }
 
-func TestOpenOnlyRegularFiles(t *testing.T) {
+func TestClientOpensOnlyRegularFiles(t *testing.T) {
 	servers(t, func(t *testing.T, dial Dialer) {
 		ctx, dir := t.Context(), t.TempDir()
 		makeFIFO(t, filepath.Join(dir, "fifo"))
@@ -303,7 +303,7 @@ func TestOpenOnlyRegularFiles(t *testing.T) {
 	})
 }
 
-func TestReadAt(t *testing.T) {
+func TestClientReadAt(t *testing.T) {
 	servers(t, func(t *testing.T, dial Dialer) {
 		data := random(5<<20 + 12345)
 		name := filepath.Join(t.TempDir(), "f")
@@ -408,7 +408,7 @@ func TestFurtherLanesMayBeRefused(t *testing.T) {
 	}, ClientOptions{Lanes: 8, Journals: journals{t.TempDir()}})
 	defer closeClient(t, c)
 	name, data := filepath.Join(t.TempDir(), "f"), random(32<<20)
-	if err := put(t, c, tree.Upload{Path: diskPath(t, name)}, data); err != nil {
+	if err := putFile(t, c, tree.Upload{Path: diskPath(t, name)}, data); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(name); err != nil || string(got) != string(data) {

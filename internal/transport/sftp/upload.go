@@ -6,15 +6,21 @@ import (
 	"iter"
 	"maps"
 	"sync"
+	"time"
 
 	"transferd/internal/tree"
 )
 
-// Bounds of what a writer has taken and not yet recorded: architecture 5.3.
-const (
-	batchBytes = 64 << 20 // one fsync and one record for so much, or for a second
-	heldBytes  = 96 << 20 // WriteChunk waits above this
-)
+// pace bounds what a writer has taken and not yet recorded.
+type pace struct {
+	batch int64         // bytes that are worth an fsync and a record
+	age   time.Duration // or how long the first of them waits for others
+	held  int64         // WriteChunk waits above this
+}
+
+// durablePace costs 4 % of the speed, where batches of 4 MiB cost 37 %: measured
+// by bcmr, which does the same.
+func durablePace() pace { return pace{batch: 64 << 20, age: time.Second, held: 96 << 20} }
 
 const partSuffix = ".part"
 

@@ -9,13 +9,9 @@ import (
 	"transferd/internal/tree"
 )
 
-// batchAge is how long an answered chunk waits for others before it is made
-// durable.
-const batchAge = time.Second
-
 // flushing makes batches durable until ctx ends.
 func (w *upload) flushing(ctx context.Context) {
-	timer := time.NewTimer(batchAge)
+	timer := time.NewTimer(w.c.pace.age)
 	defer timer.Stop()
 	timer.Stop()
 	armed := false
@@ -28,12 +24,12 @@ func (w *upload) flushing(ctx context.Context) {
 			full = true
 		case <-w.kick:
 			w.mu.Lock()
-			full = w.ready.bytes >= batchBytes
+			full = w.ready.bytes >= w.c.pace.batch
 			w.mu.Unlock()
 		}
 		if !full {
 			if !armed {
-				timer.Reset(batchAge)
+				timer.Reset(w.c.pace.age)
 				armed = true
 			}
 			continue

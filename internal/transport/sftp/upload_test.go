@@ -410,7 +410,7 @@ func TestFIFOGetsItsBytesInOrder(t *testing.T) {
 		got <- b
 	}()
 	c := newTestClient(t, stock(t), ClientOptions{})
-	if err := put(t, c, tree.Upload{Path: diskPath(t, name)}, data); err != nil {
+	if err := putFile(t, c, tree.Upload{Path: diskPath(t, name)}, data); err != nil {
 		t.Fatal(err)
 	}
 	if b := <-got; string(b) != string(data) {
@@ -423,7 +423,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := newTestClient(t, stock(t), ClientOptions{User: "me@host:22"})
-	err := put(t, c, tree.Upload{Path: "dev/full"}, random(3*mib))
+	err := putFile(t, c, tree.Upload{Path: "dev/full"}, random(3*mib))
 	if err == nil || !strings.Contains(err.Error(), "me@host:22:/dev/full") {
 		t.Errorf("upload to a full device: %v", err)
 	}
@@ -442,7 +442,7 @@ func TestCutAtEveryPlace(t *testing.T) {
 				u := tree.Upload{Path: diskPath(t, name), Origin: "o", Resume: true}
 				c, err := NewClient(t.Context(), through(stock(t), end, after), ClientOptions{Journals: kept, Lanes: 1})
 				if err == nil {
-					err = put(t, c, u, data)
+					err = putFile(t, c, u, data)
 					closeClient(t, c)
 				}
 				if err != nil && !errors.Is(err, tree.ErrLost) {
@@ -450,7 +450,7 @@ func TestCutAtEveryPlace(t *testing.T) {
 				}
 				c = mustClient(t, stock(t), ClientOptions{Journals: kept})
 				defer closeClient(t, c)
-				if err := put(t, c, u, data); err != nil {
+				if err := putFile(t, c, u, data); err != nil {
 					t.Fatal(err)
 				}
 				holds(t, name, data)

@@ -68,7 +68,7 @@ func (w *upload) admit(ctx context.Context, index, n int64) error {
 		if w.place == placeStream {
 			return w.next == index && w.flying == 0
 		}
-		return w.held == 0 || w.held+n <= heldBytes
+		return w.held == 0 || w.held+n <= w.c.pace.held
 	})
 	if err != nil {
 		return err
@@ -151,7 +151,7 @@ func (fl *flight) arrived() {
 	}
 	w.ready.values[fl.index] = fl.value
 	w.ready.bytes += fl.bytes
-	if len(w.ready.values) == 1 || w.ready.bytes >= batchBytes {
+	if len(w.ready.values) == 1 || w.ready.bytes >= w.c.pace.batch {
 		select {
 		case w.kick <- struct{}{}:
 		default:
