@@ -106,9 +106,9 @@ func (t *tally) finished(e transfer.Finished) {
 	switch e.Status {
 	case transfer.Skipped:
 		t.skipped++
-	case transfer.Made, transfer.Planned, transfer.Linked:
-	case transfer.Copied:
+	case transfer.Copied, transfer.Linked:
 		t.files++
+	case transfer.Made, transfer.Planned:
 	}
 	if f := t.running[e.ID]; f != nil {
 		t.bytes += max(0, e.Size-f.bytes) // holes were never moved
@@ -173,7 +173,7 @@ func (t *tally) snapshot() snapshot {
 		files:      t.files + t.skipped,
 		skipped:    t.skipped,
 		failed:     t.failed,
-		filesTotal: max(t.found.Files, t.files+t.skipped+t.failed), // symlinks are not found, but skipped
+		filesTotal: max(t.found.Files, t.files+t.skipped+t.failed), // symlinks are done without being found
 		elapsed:    now.Sub(t.start),
 		eta:        -1,
 	}
