@@ -22,6 +22,7 @@ type Limits struct {
 	VolatileSync   bool          // Receipt.Volatile may be true although Fsync was asked for
 	LooseErrors    bool          // cannot tell ErrNotDir, ErrIsDir, ErrNotEmpty and fs.ErrExist from other errors
 	LooseSub       bool          // Sub cannot keep symlinks from leading out
+	NamedSub       bool          // Sub holds its directory by name and loses it when that is renamed
 }
 
 // Run tests the Source and Sink that open returns, an empty tree each time.
