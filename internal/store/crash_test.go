@@ -228,9 +228,16 @@ func crashStore(t *testing.T, path string, disk *fakeDisk) *Store {
 	return s
 }
 
+// A crashReport is what one run saw.
+type crashReport struct {
+	have    map[int64]tree.Value // kept from an earlier run
+	durable map[int64]tree.Value // announced in this one
+	bad     int                  // of have
+}
+
 // upload runs r to its end, or to where the power fails. A chunk that the
 // Writer says it has is not sent; every two chunks are made durable.
-func (r crashRun) upload(t *testing.T, s *Store, data []byte, resume bool, upTo int) (err error, bad int) {
+func (r crashRun) upload(t *testing.T, s *Store, data []byte, resume bool, upTo int) (rep crashReport, err error) {
 	t.Helper()
 	sum := testData(9, 1)[0]
 	for _, b := range data {
@@ -243,19 +250,20 @@ func (r crashRun) upload(t *testing.T, s *Store, data []byte, resume bool, upTo 
 	}
 	got, err := s.Begin(t.Context(), u)
 	if err != nil {
-		return err, 0
+		return rep, err
 	}
 	w := got.(*writer)
 	f := tree.Final{Size: u.Size}
-	have := map[int64]tree.Value{}
+	rep.have, rep.durable = map[int64]tree.Value{}, map[int64]tree.Value{}
 	for i, v := range w.Have() {
-		have[i] = v
+		rep.have[i] = v
 	}
+	have := maps.Clone(rep.have)
 	if err := w.Recheck(t.Context(), func(i int64) {
 		delete(have, i)
-		bad++
+		rep.bad++
 	}); err != nil {
-		return errors.Join(err, w.Suspend(t.Context())), bad
+		return rep, errors.Join(err, w.Suspend(t.Context()))
 	}
 	count := tree.ChunkCount(u.Size, crashChunk)
 	for i := range count {
@@ -272,17 +280,23 @@ func (r crashRun) upload(t *testing.T, s *Store, data []byte, resume bool, upTo 
 		}
 		err := w.WriteChunk(t.Context(), c)
 		if err == nil && i%2 == 1 && w.journal != nil {
-			err = w.flush()
+			if err = w.flush(); err == nil {
+				for i, st := range w.chunks {
+					if st.recorded && !st.kept {
+						rep.durable[i] = st.value
+					}
+				}
+			}
 		}
 		if err != nil {
-			return errors.Join(err, w.Suspend(t.Context())), bad
+			return rep, errors.Join(err, w.Suspend(t.Context()))
 		}
 	}
 	if upTo < int(count) {
-		return w.Suspend(t.Context()), bad
+		return rep, w.Suspend(t.Context())
 	}
 	_, err = w.Commit(t.Context(), f)
-	return err, bad
+	return rep, err
 }
 
 // TestCrash cuts the power, and kills the process, before every single step of
@@ -298,7 +312,7 @@ func TestCrash(t *testing.T) {
 				for limit := 1; ; limit++ {
 					for seed := range how.seeds {
 						rng := rand.New(rand.NewPCG(uint64(limit), uint64(seed)))
-						if done := run.crashAt(t, limit, rng, how.left); done {
+						if done := run.crashAt(t, limit, rng, how.name, how.left); done {
 							if limit < 4 {
 								t.Fatalf("the whole run has only %d steps", limit)
 							}
@@ -311,7 +325,7 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-func (r crashRun) crashAt(t *testing.T, limit int, rng *rand.Rand, left func(*fakeDisk, *rand.Rand) map[string][]byte) (done bool) {
+func (r crashRun) crashAt(t *testing.T, limit int, rng *rand.Rand, how string, left func(*fakeDisk, *rand.Rand) map[string][]byte) (done bool) {
 	t.Helper()
 	dir := t.TempDir()
 	if r.old != nil {
@@ -321,7 +335,7 @@ func (r crashRun) crashAt(t *testing.T, limit int, rng *rand.Rand, left func(*fa
 		s := crashStore(t, dir, nil)
 		early := r
 		early.sparse = false
-		if err, _ := early.upload(t, s, r.earlier, true, 4); err != nil {
+		if _, err := early.upload(t, s, r.earlier, true, 4); err != nil {
 			t.Fatal(err)
 		}
 		closeStore(t, s)
@@ -329,7 +343,7 @@ func (r crashRun) crashAt(t *testing.T, limit int, rng *rand.Rand, left func(*fa
 	disk := newFakeDisk(t, dir)
 	disk.limit = limit
 	s := crashStore(t, dir, disk)
-	err, _ := r.upload(t, s, r.data, !r.noResume, 1<<30)
+	first, err := r.upload(t, s, r.data, !r.noResume, 1<<30)
 	disk.off = true // closing is no longer part of the run
 	_ = s.Close()
 	if err != nil && !errors.Is(err, errPower) {
@@ -352,31 +366,40 @@ func (r crashRun) crashAt(t *testing.T, limit int, rng *rand.Rand, left func(*fa
 	case !there && r.old != nil:
 		t.Fatalf("limit %d: the old file is gone", limit)
 	}
-	r.again(t, after, limit, there)
+	rep := r.again(t, after, there)
+	if rep.bad > 0 && (!r.mayBeBad || how == "kill") {
+		t.Fatalf("limit %d: %d chunks were on record as durable and are not", limit, rep.bad)
+	}
+	if bytes.Equal(target, r.data) || (r.fsync == tree.FsyncOff && how == "power") {
+		return done
+	}
+	for i, v := range first.durable {
+		if rep.have[i] != v {
+			t.Fatalf("limit %d: chunk %d was durable and is not there", limit, i)
+		}
+	}
 	return done
 }
 
 // again resumes on what a crash has left.
-func (r crashRun) again(t *testing.T, dir string, limit int, there bool) {
+func (r crashRun) again(t *testing.T, dir string, there bool) crashReport {
 	t.Helper()
 	s := crashStore(t, dir, nil)
 	defer closeStore(t, s)
 	again := r
 	again.noReplace = r.noReplace && !there
-	err, bad := again.upload(t, s, r.data, true, 1<<30)
+	rep, err := again.upload(t, s, r.data, true, 1<<30)
 	if err != nil {
-		t.Fatalf("limit %d: resume: %v", limit, err)
-	}
-	if bad > 0 && !r.mayBeBad {
-		t.Fatalf("limit %d: %d chunks were on record as durable and are not", limit, bad)
+		t.Fatalf("resume: %v", err)
 	}
 	files := readDir(t, dir)
 	if !bytes.Equal(files["target"], r.data) {
-		t.Fatalf("limit %d: the resumed file is wrong", limit)
+		t.Fatal("the resumed file is wrong")
 	}
 	if len(files) != 1 {
-		t.Fatalf("limit %d: left behind: %v", limit, strings.Join(sortedKeys(files), " "))
+		t.Fatalf("left behind: %v", strings.Join(sortedKeys(files), " "))
 	}
+	return rep
 }
 
 func sortedKeys(m map[string][]byte) []string {
