@@ -130,7 +130,7 @@ func TestClientConformance(t *testing.T) {
 			t.Fatal(err)
 		}
 		limits := treetest.Limits{
-			Grain: time.Second, NoHoles: true, LooseErrors: true,
+			Grain: time.Second, NoHoles: true, LooseErrors: true, NamedSub: true,
 			NoSymlinkAttrs: !lane.has(extLsetstat), NoLinks: !lane.has(extHardlink), VolatileSync: !lane.has(extFsync),
 		}
 		treetest.RunLimited(t, limits, func(t *testing.T) tree.Sink {

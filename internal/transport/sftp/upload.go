@@ -46,13 +46,14 @@ type upload struct {
 	flushMu sync.Mutex // held by who makes a batch durable
 
 	mu     sync.Mutex
-	change sync.Cond // anything below
-	err    error     // the first failure; nothing goes on after it
-	flying int       // WRITEs without an answer
-	held   int64     // bytes taken and not yet recorded (without a journal: not yet answered)
-	ready  batch     // answered and not yet recorded
-	next   int64     // the chunk whose turn it is, where order matters
-	synced bool      // everything is on stable storage
+	change sync.Cond          // anything below
+	err    error              // the first failure; nothing goes on after it
+	flying int                // WRITEs without an answer
+	held   int64              // bytes taken and not yet recorded (without a journal: not yet answered)
+	ready  batch              // answered and not yet recorded
+	next   int64              // the chunk whose turn it is, where order matters
+	again  map[int64]struct{} // chunks of have that this run has written again
+	synced bool               // everything is on stable storage
 	ended  bool
 }
 

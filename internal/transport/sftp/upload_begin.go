@@ -66,7 +66,8 @@ func (b *beginning) start(ctx context.Context) (*upload, error) {
 	where, special, lookErr := b.judge(was, lookErr)
 	if err == nil && (special || lookErr != nil) {
 		b.l.post(queryOn(typeClose, h))
-		b.l.post(queryOn(typeRemove, part))
+		err = b.l.status(ctx, queryOn(typeRemove, part))
+		lookErr = errors.Join(lookErr, err)
 	}
 	switch {
 	case lookErr != nil:
@@ -272,7 +273,7 @@ func (b *beginning) upload(where place, part string, was attrs, h string, j tree
 	w := &upload{
 		c: b.c, u: b.u, j: j, target: b.target, part: part, place: where, was: was,
 		f: newFile(b.c, b.l, part, h), have: map[int64]tree.Value{},
-		ready: batch{values: map[int64]tree.Value{}},
+		again: map[int64]struct{}{}, ready: batch{values: map[int64]tree.Value{}},
 	}
 	w.init()
 	w.f.flags = openRead | openWrite

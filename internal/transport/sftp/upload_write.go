@@ -78,6 +78,9 @@ func (w *upload) admit(ctx context.Context, index, n int64) error {
 	}
 	w.held += n
 	w.synced = false
+	if _, known := w.have[index]; known {
+		w.again[index] = struct{}{}
+	}
 	return nil
 }
 
