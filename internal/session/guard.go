@@ -29,6 +29,15 @@ func (g guard) allow(op operation, p tree.Path) error {
 	return deny(op, p)
 }
 
+// allowName says whether p may become another name for what exists: not if it
+// is a partial's, which may be lost, without the right to lose things.
+func (g guard) allowName(p tree.Path) error {
+	if !tree.IsPartialName(p.Base()) {
+		return nil
+	}
+	return g.allow(opDisguise, p)
+}
+
 func deny(op operation, p tree.Path) error {
 	return &fs.PathError{Op: table[op].name, Path: p.String(), Err: fs.ErrPermission}
 }

@@ -21,6 +21,9 @@ func (g guard) Symlink(ctx context.Context, target string, p tree.Path) error {
 	if err := g.allow(opSymlink, p); err != nil {
 		return err
 	}
+	if err := g.allowName(p); err != nil {
+		return err
+	}
 	return g.below.Symlink(ctx, target, p)
 }
 
@@ -29,6 +32,11 @@ func (g guard) Symlink(ctx context.Context, target string, p tree.Path) error {
 func (g guard) Rename(ctx context.Context, from, to tree.Path, how tree.RenameMode) error {
 	if err := g.allow(opRename, from); err != nil {
 		return err
+	}
+	if !tree.IsPartialName(from.Base()) {
+		if err := g.allowName(to); err != nil {
+			return err
+		}
 	}
 	if how == tree.RenameNoReplace {
 		return g.below.Rename(ctx, from, to, how)

@@ -86,6 +86,7 @@ const (
 	opRemove
 	opUpload
 	opUploadOver
+	opDisguise
 )
 
 // An access is what an operation is called in errors and what it needs.
@@ -118,4 +119,8 @@ var table = [...]access{
 	opRemove:     {"remove", Delete, Write},
 	opUpload:     {"upload", Write, Write},
 	opUploadOver: {"upload over", Write | Delete, Write},
+
+	// Giving a partial's name to what is none would take away what the
+	// exceptions for partials protect.
+	opDisguise: {"disguise", Write | Delete, Write | Delete},
 }

@@ -78,5 +78,8 @@ func (s *Session) Link(ctx context.Context, from, to tree.Path) error {
 	if err := s.allow(opLink, to); err != nil {
 		return err
 	}
+	if err := s.allowName(to); err != nil {
+		return err
+	}
 	return s.fs.Link(ctx, from, to)
 }
