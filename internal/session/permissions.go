@@ -29,7 +29,7 @@ const (
 )
 
 // permissionNames are the names in configurations, in the order of the bits.
-var permissionNames = [...]string{"list", "read", "write", "delete"}
+var permissionNames = [...]string{"list", "read", "write", "delete"} //nolint:gochecknoglobals // a table
 
 // ParsePermissions returns the rights that names name: list, read, write,
 // delete.
@@ -101,7 +101,7 @@ type access struct {
 }
 
 // table is who may do what. Nothing else in this package compares rights.
-var table = [...]access{
+var table = [...]access{ //nolint:gochecknoglobals // a table
 	opStat:       {"stat", List, List},
 	opList:       {"list", List, List},
 	opSpace:      {"statfs", List, List},

@@ -88,7 +88,7 @@ func (w *builder) attrs(a attrs) {
 func attrsOf(e tree.Entry) attrs {
 	return attrs{
 		flags: attrSize | attrOwner | attrPerm | attrTimes,
-		size:  uint64(max(0, e.Size)), //nolint:gosec // not negative
+		size:  uint64(max(0, e.Size)),
 		uid:   e.UID,
 		gid:   e.GID,
 		mode:  modeOf(e.Kind) | uint32(e.Perm),
@@ -103,7 +103,7 @@ func secondsOf(t time.Time) uint32 {
 	if t.IsZero() {
 		return 0
 	}
-	return uint32(min(max(t.Unix(), 0), math.MaxUint32)) //nolint:gosec // bounded
+	return uint32(min(max(t.Unix(), 0), math.MaxUint32))
 }
 
 func timeOf(seconds uint32) time.Time { return time.Unix(int64(seconds), 0) }
@@ -141,7 +141,7 @@ func attrsFor(change tree.Attr) attrs {
 	var a attrs
 	if change.Size != nil {
 		a.flags |= attrSize
-		a.size = uint64(max(0, *change.Size)) //nolint:gosec // not negative
+		a.size = uint64(max(0, *change.Size))
 	}
 	if change.Owner != nil {
 		a.flags |= attrOwner
@@ -166,7 +166,7 @@ func attrsFor(change tree.Attr) attrs {
 func (a attrs) entry(name string) tree.Entry {
 	e := tree.Entry{Name: name, Grain: time.Second}
 	if a.flags&attrSize != 0 {
-		e.Size = int64(min(a.size, math.MaxInt64)) //nolint:gosec // bounded
+		e.Size = int64(min(a.size, math.MaxInt64))
 	}
 	if a.flags&attrOwner != 0 {
 		e.UID, e.GID = a.uid, a.gid

@@ -66,7 +66,8 @@ func entryOf(fi fs.FileInfo, name string) tree.Entry {
 	e := tree.Entry{
 		Name: name, Kind: tree.KindOf(fi.Mode()), Size: fi.Size(), Perm: tree.PermOf(fi.Mode()),
 		Mtime: fi.ModTime(), Atime: time.Unix(st.Atim.Unix()), Ctime: time.Unix(st.Ctim.Unix()),
-		UID: st.Uid, GID: st.Gid, Nlink: uint64(st.Nlink), Device: st.Dev, Inode: st.Ino, Grain: 1,
+		UID: st.Uid, GID: st.Gid, Nlink: uint64(st.Nlink), //nolint:unconvert // 32 bits on arm64
+		Device: st.Dev, Inode: st.Ino, Grain: 1,
 	}
 	if u, err := user.LookupId(strconv.Itoa(int(e.UID))); err == nil {
 		e.Owner = u.Username

@@ -3,6 +3,7 @@ package sftp
 import (
 	"fmt"
 	"io"
+	"math"
 	"sync"
 )
 
@@ -153,7 +154,7 @@ func (i *interposer) greet(c *cursor) error {
 	return nil
 }
 
-// handOn gives a request to RequestServer.
+// handOn gives a request to RequestServer, as soon as it may.
 func (i *interposer) handOn(r *request, id uint32, frame []byte, c cursor) error {
 	fields := c
 	if !fields.matches(r.fields) {
@@ -161,41 +162,27 @@ func (i *interposer) handOn(r *request, id uint32, frame []byte, c cursor) error
 	}
 	next := passed{kind: r.kind, changes: r.changes}
 	var open openRequest
+	var refused error
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	switch r.kind {
-	case typeOpen:
+	if r.kind == typeOpen {
 		c.bytes()
-		open.flags = c.uint32()
-		open.attrs = c.attrs()
-		if err := i.server.checkOpen(open.flags); err != nil {
-			i.replies.status(id, err)
-			return nil
-		}
+		open = openRequest{flags: c.uint32(), attrs: c.attrs()}
+		refused = i.server.checkOpen(open.flags)
 		next.changes = open.flags&openTrunc != 0
-	case typeRead, typeReaddir, typeClose:
-		name := c.bytes()
-		h := i.handles[string(name)]
-		if h == nil || r.kind == typeRead && (h.file == nil || !h.readable) || r.kind == typeReaddir && h.dir == nil {
-			i.replies.status(id, errBadHandle)
-			return nil
-		}
-		if r.kind == typeClose {
-			delete(i.handles, string(name)) // no later request finds it
-		}
-		if r.kind == typeRead {
-			if int64(c.uint64()) < 0 { //nolint:gosec // that is what is looked for
-				i.replies.status(id, errBadSize)
-				return nil
-			}
-			next.of = h
-		}
+	}
+	if r.handle {
+		next.of, refused = i.checkHandle(r.kind, &c)
+	}
+	if refused != nil {
+		i.replies.status(id, refused)
+		return nil
 	}
 	i.waitFor(func() bool { return next.may(i) })
-	switch {
-	case r.kind == typeOpen:
+	if r.kind == typeOpen {
 		i.asked = append(i.asked, open)
-	case next.of != nil:
+	}
+	if next.of != nil {
 		next.of.reads++
 		i.reads++
 	}
@@ -205,6 +192,34 @@ func (i *interposer) handOn(r *request, id uint32, frame []byte, c cursor) error
 	i.waiting = append(i.waiting, next)
 	i.onward = frame
 	return nil
+}
+
+// checkHandle looks at the handle of a CLOSE, READDIR or READ before
+// RequestServer does, which would read from any. It returns the handle of a
+// READ alone.
+func (i *interposer) checkHandle(kind packetType, c *cursor) (*handle, error) {
+	name := c.bytes()
+	h := i.handles[string(name)]
+	if h == nil {
+		return nil, errBadHandle
+	}
+	if kind == typeClose {
+		delete(i.handles, string(name)) // no later request finds it
+		return nil, nil
+	}
+	if kind == typeReaddir {
+		if h.dir == nil {
+			return nil, errBadHandle
+		}
+		return nil, nil
+	}
+	if h.file == nil || !h.readable {
+		return nil, errBadHandle
+	}
+	if c.uint64() > math.MaxInt64 {
+		return nil, errBadSize
+	}
+	return h, nil
 }
 
 // may reports whether p may be handed on beside what is being worked on.

@@ -214,7 +214,8 @@ func (s *server) copyRange(dst *handle, dstOff int64, src *handle, srcOff, lengt
 			return err
 		}
 		n, err := src.file.ReadAt(buf[:min(length, int64(len(buf)))], srcOff)
-		if err != nil && !errors.Is(err, io.EOF) {
+		end := errors.Is(err, io.EOF)
+		if err != nil && !end {
 			return err
 		}
 		if n > 0 {
@@ -225,8 +226,8 @@ func (s *server) copyRange(dst *handle, dstOff int64, src *handle, srcOff, lengt
 				return werr
 			}
 		}
-		if err != nil {
-			return nil // the end of the source
+		if end {
+			return nil
 		}
 		srcOff, dstOff, length = srcOff+int64(n), dstOff+int64(n), length-int64(n)
 	}

@@ -17,6 +17,7 @@ type request struct {
 
 	writes  bool // refused to read-only sessions; OPEN is looked at more closely
 	changes bool // may change what READs see, without naming a handle
+	handle  bool // RequestServer answers it about a handle, which is checked before
 
 	// answer answers the request itself; its error ends the session. Nil:
 	// RequestServer does, and is handed only what has these fields behind the
@@ -34,17 +35,17 @@ type request struct {
 //   - the extensions that it lacks.
 //
 // The order of the extensions is OpenSSH's.
-var requests = []request{
+var requests = []request{ //nolint:gochecknoglobals // a table
 	{name: "open", kind: typeOpen, fields: "sua"},
-	{name: "close", kind: typeClose, fields: "s"},
-	{name: "read", kind: typeRead, fields: "squ"},
+	{name: "close", kind: typeClose, handle: true, fields: "s"},
+	{name: "read", kind: typeRead, handle: true, fields: "squ"},
 	{name: "write", kind: typeWrite, writes: true, answer: (*interposer).write},
 	{name: "lstat", kind: typeLstat, answer: (*interposer).lstat},
 	{name: "fstat", kind: typeFstat, answer: (*interposer).fstat},
 	{name: "setstat", kind: typeSetstat, writes: true, changes: true, fields: "sa"},
 	{name: "fsetstat", kind: typeFsetstat, writes: true, answer: (*interposer).fsetstat},
 	{name: "opendir", kind: typeOpendir, fields: "s"},
-	{name: "readdir", kind: typeReaddir, fields: "s"},
+	{name: "readdir", kind: typeReaddir, handle: true, fields: "s"},
 	{name: "remove", kind: typeRemove, writes: true, fields: "s"},
 	{name: "mkdir", kind: typeMkdir, writes: true, answer: (*interposer).mkdir},
 	{name: "rmdir", kind: typeRmdir, writes: true, fields: "s"},
@@ -94,7 +95,7 @@ func newRequestTable(o ServerOptions) requestTable {
 			t.extended[r.extension] = r
 		}
 		t.denied[r.name] = r.writes && o.ReadOnly || slices.Contains(o.Deny, r.name) ||
-			len(o.Allow) > 0 && !slices.Contains(o.Allow, r.name)
+			o.Allow != nil && !slices.Contains(o.Allow, r.name)
 	}
 	return t
 }

@@ -16,7 +16,7 @@ import (
 type ServerOptions struct {
 	Home        tree.Path // where relative paths start; "" is the root
 	ReadOnly    bool      // refuse all that changes anything (sftp-server -R)
-	Allow, Deny []string  // names of requests, as RequestNames has them (sftp-server -p, -P); Deny wins
+	Allow, Deny []string  // names of requests, as RequestNames has them (sftp-server -p, -P); nil Allow: all; Deny wins
 	Umask       *uint32   // taken from the permissions of what is made (sftp-server -u); nil: the tree's own alone
 	MaxHandles  int       // open files and directories; 0: 256
 

@@ -3,6 +3,7 @@ package sftp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"syscall"
@@ -32,17 +33,20 @@ type status struct {
 	text string
 }
 
-var statusOK = status{codeOK, "Success"}
+// statusOK is the only STATUS that is no failure.
+var statusOK = status{codeOK, "Success"} //nolint:gochecknoglobals // a constant
 
 // statuses is the one place that maps errors to STATUS and back. The first
 // line whose error matches counts. Codes and most texts are those of OpenSSH's
 // sftp-server.
-var statuses = []struct {
+var statuses = []struct { //nolint:gochecknoglobals // a table
 	err error
 	status
 }{
 	{io.EOF, status{codeEOF, "End of file"}},
 	{fs.ErrNotExist, status{codeNoSuchFile, "No such file"}},
+	{errReadOnly, status{codePermissionDenied, "Read-only file system"}},
+	{syscall.EROFS, status{codePermissionDenied, "Read-only file system"}},
 	{fs.ErrPermission, status{codePermissionDenied, "Permission denied"}},
 	{tree.ErrNotEmpty, status{codeFailure, "Directory not empty"}},
 	{syscall.ENOTEMPTY, status{codeFailure, "Directory not empty"}}, // which is fs.ErrExist too
@@ -72,6 +76,9 @@ var statuses = []struct {
 	{tree.ErrLost, status{codeConnectionLost, "Connection lost"}},
 	{tree.ErrClosed, status{codeFailure, "Closed"}},
 }
+
+// errReadOnly is an fs.ErrPermission that no account can help.
+var errReadOnly = fmt.Errorf("read-only file system: %w", fs.ErrPermission)
 
 // statusOf returns the STATUS that tells of err.
 func statusOf(err error) status {
