@@ -190,7 +190,7 @@ func (c *Client) grow() {
 		defer func() { <-c.dialer }()
 		l, err := c.open(c.ctx)
 		if err == nil {
-			_ = c.add(l, false) //nolint:errcheck // closed meanwhile: nothing to do
+			_ = c.add(l, false) // closed meanwhile: nothing to do
 			return
 		}
 		c.mu.Lock()

@@ -17,6 +17,25 @@ func isFailure(err error) bool {
 	return errors.As(err, &s) && code(s.Code) == codeFailure
 }
 
+// orDisk adds to a refusal without a reason what is probably behind it: that the
+// disk of dir cannot be written to or, where bytes were to be stored, is full.
+func (l *lane) orDisk(ctx context.Context, err error, dir string, storing bool) error {
+	if !isFailure(err) {
+		return err
+	}
+	space, serr := l.statFS(ctx, dir)
+	switch {
+	case serr != nil:
+		return err
+	case space.ReadOnly:
+		return fmt.Errorf("%w: %w", errReadOnly, err)
+	// The server may have stopped a packet short of the very end.
+	case storing && (space.Available < max(maxData, space.BlockSize) || space.Files > 0 && space.FilesAvail == 0):
+		return fmt.Errorf("%w: %w", tree.ErrNoSpace, err)
+	}
+	return err
+}
+
 // fromPlain turns an error of pkg/sftp into one of ours.
 func fromPlain(err error) error {
 	var s *sftp.StatusError

@@ -45,27 +45,33 @@ func (f *file) on(ctx context.Context) (*lane, string, error) {
 	if free == nil || free == best || free.load.Load()+requestWeight >= best.load.Load() || !f.mayOpen(free) {
 		return best, h, nil
 	}
-	h2, err := free.openHandle(ctx, queryOn(typeOpen, f.path).uint32(f.flags).attrs(attrs{}))
-	f.mu.Lock()
-	f.opening = false
-	closed := f.closed
-	switch {
-	case err != nil:
-		f.alone = true
-	case !closed:
-		f.handles[free] = h2
-	}
-	f.mu.Unlock()
+	more, ok := f.openOn(ctx, free)
 	switch {
 	case ctx.Err() != nil:
 		return nil, "", ctx.Err()
-	case err != nil: // the one there is does as well
+	case !ok: // the one there is does as well
 		return best, h, nil
-	case closed:
-		free.post(queryOn(typeClose, h2))
-		return nil, "", tree.ErrClosed
 	}
-	return free, h2, nil
+	return free, more, nil
+}
+
+// openOn opens the file on l too. It reports false if that cannot be, and then
+// it is not tried again.
+func (f *file) openOn(ctx context.Context, l *lane) (string, bool) {
+	h, err := l.openHandle(ctx, queryOn(typeOpen, f.path).uint32(f.flags).attrs(attrs{}))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.opening = false
+	if err != nil {
+		f.alone = true
+		return "", false
+	}
+	if f.closed {
+		l.post(queryOn(typeClose, h))
+		return "", false
+	}
+	f.handles[l] = h
+	return h, true
 }
 
 // have returns the least busy lane with a handle. A handle on a lane that broke
@@ -255,12 +261,11 @@ func evenly(n, limit int) int {
 
 // notRegular says what a name leads to that is no regular file.
 func notRegular(k tree.Kind) error {
-	switch k {
-	case tree.KindFile:
+	if k == tree.KindFile {
 		return nil
-	case tree.KindDir:
-		return fmt.Errorf("%w: %w", tree.ErrNotRegular, tree.ErrIsDir)
-	default:
-		return fmt.Errorf("%w: it is a %s", tree.ErrNotRegular, k)
 	}
+	if k == tree.KindDir {
+		return fmt.Errorf("%w: %w", tree.ErrNotRegular, tree.ErrIsDir)
+	}
+	return fmt.Errorf("%w: it is a %s", tree.ErrNotRegular, k)
 }

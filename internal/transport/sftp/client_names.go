@@ -14,7 +14,9 @@ import (
 
 // act runs fn with a lane, as on does, for operations without an answer.
 func (c *Client) act(ctx context.Context, op string, p tree.Path, fn func(*lane) error) error {
-	_, err := on(ctx, c, op, p, func(l *lane) (struct{}, error) { return struct{}{}, fn(l) })
+	_, err := on(ctx, c, op, p, func(l *lane) (struct{}, error) {
+		return struct{}{}, l.orDisk(ctx, fn(l), remote(p.Parent()), false)
+	})
 	return err
 }
 
@@ -71,7 +73,7 @@ func (l *lane) remove(ctx context.Context, path string) error {
 	if !isFailure(err) {
 		return err
 	}
-	if full, _ := l.holdsNames(ctx, path); full { //nolint:errcheck // only asked for a better error
+	if full, _ := l.holdsNames(ctx, path); full { // only asked for a better error
 		return tree.ErrNotEmpty
 	}
 	return err
@@ -154,7 +156,7 @@ func (l *lane) orExists(ctx context.Context, err error, path string) error {
 	if !isFailure(err) {
 		return err
 	}
-	if there, _ := l.exists(ctx, path); there { //nolint:errcheck // only asked for a better error
+	if there, _ := l.exists(ctx, path); there { // only asked for a better error
 		return fs.ErrExist
 	}
 	return err

@@ -55,19 +55,18 @@ func newLane(ctx context.Context, ch io.ReadWriteCloser) (*lane, error) {
 	l.group.Go(l.write)
 	l.group.Go(l.read)
 
-	greeted := make(chan error, 1)
-	l.group.Go(func() {
-		plain, err := sftp.NewClientPipe(fromServer, &plainWriter{l: l})
-		l.plain = plain
-		greeted <- err
-	})
 	var err error
+	greeted := make(chan struct{})
+	l.group.Go(func() {
+		defer close(greeted)
+		l.plain, err = sftp.NewClientPipe(fromServer, &plainWriter{l: l})
+	})
 	select {
-	case err = <-greeted:
+	case <-greeted:
 	case <-ctx.Done():
-		err = ctx.Err()
-		l.fail(err)
+		l.fail(ctx.Err())
 		<-greeted
+		err = ctx.Err()
 	}
 	if err == nil {
 		err = l.askLimits(ctx)
@@ -113,7 +112,7 @@ func dataLimit(n uint64) int {
 	if n == 0 { // the server does not say
 		return defaultData
 	}
-	return int(min(max(n, 512), maxData)) //nolint:gosec // just clamped
+	return int(min(max(n, 512), maxData))
 }
 
 // has reports whether the server said in its greeting that it has extension
@@ -213,7 +212,7 @@ func (l *lane) readVersion(r *bufio.Reader) error {
 	}
 	n := binary.BigEndian.Uint32(head)
 	if packetType(head[4]) != typeVersion || n < 5 || n > maxPacket {
-		text, _ := r.Peek(min(r.Buffered(), 64)) //nolint:errcheck // what is there is enough for a message
+		text, _ := r.Peek(min(r.Buffered(), 64)) // what is there is enough
 		return fmt.Errorf("%w: the server begins with %q; does a shell start-up file on it print text?", errBadPacket, text)
 	}
 	p := make([]byte, 4+n)
@@ -250,7 +249,7 @@ func (l *lane) fail(err error) {
 		l.deliver(c)
 	}
 	_ = l.feed.CloseWithError(err) // never fails
-	_ = l.ch.Close()               //nolint:errcheck // it is broken already, or nobody can tell
+	_ = l.ch.Close()               // it is broken already, or nobody can tell
 }
 
 // close ends the lane and waits for its goroutines.
@@ -258,7 +257,7 @@ func (l *lane) close(err error) {
 	l.fail(err)
 	l.group.Wait()
 	if l.plain != nil {
-		_ = l.plain.Close() //nolint:errcheck // its pipe is closed
+		_ = l.plain.Close() // its pipe is closed
 	}
 }
 

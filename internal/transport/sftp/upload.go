@@ -2,7 +2,6 @@ package sftp
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"maps"
 	"sync"
@@ -138,20 +137,8 @@ func (w *upload) settle(ctx context.Context) error {
 
 // explain names the file, and what a refusal without a reason is probably about.
 func (w *upload) explain(ctx context.Context, op string, err error) error {
-	if isFailure(err) && w.diskFull(ctx) {
-		err = fmt.Errorf("%w: %w", tree.ErrNoSpace, err)
-	}
+	err = w.f.first.orDisk(ctx, err, parentPath(w.part), true)
 	return pathError(op, w.c.nameOf(w.target), err)
-}
-
-// diskFull asks the server how much room is left. Version 3 has no code for it.
-func (w *upload) diskFull(ctx context.Context) bool {
-	space, err := w.f.first.statFS(ctx, parentPath(w.part))
-	if err != nil {
-		return false
-	}
-	// The server may have stopped a packet short of the very end.
-	return space.Available < max(maxData, space.BlockSize) || (space.Files > 0 && space.FilesAvail == 0)
 }
 
 func parentPath(path string) string {

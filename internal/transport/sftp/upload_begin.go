@@ -25,7 +25,8 @@ func (c *Client) begin(ctx context.Context, u tree.Upload, follow bool) (tree.Wr
 	}
 	w, err := on(ctx, c, "write", u.Path, func(l *lane) (*upload, error) {
 		b := beginning{c: c, l: l, u: u, follow: follow, target: remote(u.Path)}
-		return b.start(ctx)
+		w, err := b.start(ctx)
+		return w, l.orDisk(ctx, err, parentPath(b.target), true)
 	})
 	if err != nil {
 		return nil, err
@@ -77,7 +78,7 @@ func (b *beginning) start(ctx context.Context) (*upload, error) {
 	case err != nil:
 		return nil, err
 	}
-	return b.upload(where, part, was, h, nil), nil
+	return b.upload(ctx, where, part, was, h, nil), nil
 }
 
 // judge says where a target of attributes was, which looking at gave err, is
@@ -148,7 +149,7 @@ func (b *beginning) special(ctx context.Context, where place, was attrs) (*uploa
 	if err != nil {
 		return nil, err
 	}
-	return b.upload(where, b.target, was, h, nil), nil
+	return b.upload(ctx, where, b.target, was, h, nil), nil
 }
 
 // open continues what the journal remembers, or begins anew.
@@ -170,15 +171,14 @@ func (b *beginning) open(ctx context.Context, where place, part string, was attr
 }
 
 func (b *beginning) openWith(ctx context.Context, where place, part string, was attrs, j tree.Journal) (*upload, error) {
-	have := map[int64]tree.Value{}
 	if j != nil {
-		have = maps.Collect(j.Have())
+		have := maps.Collect(j.Have())
 		h, err := b.resume(ctx, part, j, have)
 		if err != nil {
 			return nil, err
 		}
 		if h != "" {
-			w := b.upload(where, part, was, h, j)
+			w := b.upload(ctx, where, part, was, h, j)
 			w.have, w.unchanged = have, j.Unchanged()
 			return w, nil
 		}
@@ -202,7 +202,7 @@ func (b *beginning) openWith(ctx context.Context, where place, part string, was 
 			return nil, fmt.Errorf("set the size: %w", err)
 		}
 	}
-	return b.upload(where, part, was, h, j), nil
+	return b.upload(ctx, where, part, was, h, j), nil
 }
 
 // resume opens the partial that have was recorded of. It returns no handle if
@@ -269,17 +269,19 @@ func (b *beginning) create(ctx context.Context, part string) (string, error) {
 }
 
 // upload makes the writer of what was opened.
-func (b *beginning) upload(where place, part string, was attrs, h string, j tree.Journal) *upload {
+func (b *beginning) upload(ctx context.Context, where place, part string, was attrs, h string, j tree.Journal) *upload {
 	w := &upload{
 		c: b.c, u: b.u, j: j, target: b.target, part: part, place: where, was: was,
 		f: newFile(b.c, b.l, part, h), have: map[int64]tree.Value{},
-		again: map[int64]struct{}{}, ready: batch{values: map[int64]tree.Value{}},
+		// Of a file that was made just now there is nothing from another source.
+		unchanged: where == placePartial || where == placeFile,
+		again:     map[int64]struct{}{}, ready: batch{values: map[int64]tree.Value{}},
 	}
 	w.init()
 	w.f.flags = openRead | openWrite
 	w.f.spread = (b.u.Size < 0 || b.u.Size >= spreadFrom) && (where == placePartial || where == placeFile)
 	if j != nil {
-		ctx, cancel := context.WithCancel(b.c.ctx)
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		w.stop = cancel
 		w.flusher.Go(func() { w.flushing(ctx) })
 	}

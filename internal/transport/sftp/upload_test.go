@@ -317,20 +317,20 @@ func TestHoles(t *testing.T) {
 
 func TestTargets(t *testing.T) {
 	servers(t, func(t *testing.T, dial Dialer) {
-		ctx, dir, data := t.Context(), t.TempDir(), random(3*mib)
+		dir, data := t.TempDir(), random(3*mib)
 		c := mustClient(t, dial, ClientOptions{Journals: journals{t.TempDir()}})
 		defer closeClient(t, c)
 		at := func(name string) tree.Path { return diskPath(t, filepath.Join(dir, name)) }
 		upload := func(s tree.Sink, u tree.Upload, data []byte) error {
 			u.Size, u.ChunkSize = int64(len(data)), mib
-			w, err := s.Begin(ctx, u)
+			w, err := s.Begin(t.Context(), u)
 			if err != nil {
 				return err
 			}
 			if err := send(t, w, data); err != nil {
-				return errors.Join(err, w.Suspend(ctx))
+				return errors.Join(err, w.Suspend(t.Context()))
 			}
-			_, err = w.Commit(ctx, finalOf(data))
+			_, err = w.Commit(t.Context(), finalOf(data))
 			return err
 		}
 		for _, size := range []int{100, 3 * mib} {
@@ -353,7 +353,7 @@ func TestTargets(t *testing.T) {
 				t.Fatal(err)
 			}
 			holds(t, filepath.Join(dir, "f"), data[2:])
-			sub, err := c.Sub(ctx, diskPath(t, dir))
+			sub, err := c.Sub(t.Context(), diskPath(t, dir))
 			if err != nil {
 				t.Fatal(err)
 			}
