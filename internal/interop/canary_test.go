@@ -49,13 +49,7 @@ func newCanary(t *testing.T) *canary {
 // serve starts a daemon on the root.
 func (c *canary) serve(t *testing.T) *daemon {
 	t.Helper()
-	d := newDaemon(t)
-	d.Root = c.root
-	d.configure(t, []daemonUser{{name: "alice"}}, "")
-	d.args = []string{"serve", "--config", d.config()}
-	d.start(t, "127.0.0.1:0")
-	t.Cleanup(d.Kill)
-	return d
+	return startOn(t, c.root)
 }
 
 // look describes everything beside the root: kinds, modes, owners, links, sizes,

@@ -48,6 +48,18 @@ func startConfigured(t *testing.T, users []daemonUser, more string) *daemon {
 	return d
 }
 
+// startOn starts a daemon whose root is dir.
+func startOn(t *testing.T, dir string) *daemon {
+	t.Helper()
+	d := newDaemon(t)
+	d.Root = dir
+	d.configure(t, []daemonUser{{name: "alice"}}, "")
+	d.args = []string{"serve", "--config", d.config()}
+	d.start(t, "127.0.0.1:0")
+	t.Cleanup(d.Kill)
+	return d
+}
+
 // newDaemon returns a daemon that has keys and a root, and does not run.
 func newDaemon(t *testing.T) *daemon {
 	t.Helper()
@@ -134,4 +146,10 @@ func transferd(ctx context.Context, home string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "transferd"), args...)
 	cmd.Env = append(os.Environ(), "HOME="+home, "XDG_STATE_HOME=", "XDG_CONFIG_HOME=")
 	return cmd
+}
+
+// localClient is a client of no server.
+func localClient(t *testing.T) client {
+	t.Helper()
+	return newClient(t, testpeer.Login{Port: 22, Identity: "none", KnownHosts: "none"})
 }
