@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -262,27 +263,30 @@ func (f *file) credit(i, n int64, kind creditKind) bool {
 	return true
 }
 
-// sumHoles gives the chunks that are holes their values, where that is cheap
-// enough, and so decides whether the file has a digest.
-func (f *file) sumHoles() {
+// sum finds the digest of the file: chunks that are holes have no value of
+// their own, so theirs are made here, where there are few enough.
+func (f *file) sum() {
 	var missing []int64
 	var total int64
 	for i, v := range f.values {
 		if v == (tree.Value{}) {
 			missing = append(missing, int64(i))
-			total += f.chunk
+			total += tree.ChunkExtent(int64(i), f.size, f.chunk).Length
 		}
 	}
 	f.hasDigest = total <= hashedHoles || f.c.opt.Verify == tree.VerifyFull
 	if !f.hasDigest {
 		return
 	}
-	var zero []byte
-	for _, i := range missing {
-		x := tree.ChunkExtent(i, f.size, f.chunk)
-		if zero == nil {
-			zero = make([]byte, f.chunk)
+	all := f.values
+	if len(missing) > 0 {
+		// Final.Values keeps the zero Values: they say what was not written.
+		all = slices.Clone(f.values)
+		zero := make([]byte, min(f.chunk, f.size))
+		for _, i := range missing {
+			x := tree.ChunkExtent(i, f.size, f.chunk)
+			all[i] = tree.ChunkValue(zero[:x.Length], i, f.chunk, len(all) == 1)
 		}
-		f.values[i] = tree.ChunkValue(zero[:x.Length], i, f.chunk, len(f.values) == 1)
 	}
+	f.digest = tree.MergeValues(all)
 }

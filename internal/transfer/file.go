@@ -164,12 +164,8 @@ func (f *file) copyOnce(ctx context.Context, r tree.Reader) error {
 	if err := f.sourceUnchanged(ctx, r); err != nil {
 		return suspend(ctx, w, err)
 	}
-	final, err := f.final()
-	if err != nil {
-		return suspend(ctx, w, err)
-	}
 	f.committing = true
-	f.receipt, err = w.Commit(ctx, final)
+	f.receipt, err = w.Commit(ctx, f.final())
 	return err
 }
 
@@ -206,14 +202,11 @@ func (f *file) sourceUnchanged(ctx context.Context, r tree.Reader) error {
 }
 
 // final is what Commit is told of the file.
-func (f *file) final() (tree.Final, error) {
-	f.sumHoles()
-	final := tree.Final{Size: f.size, Values: f.values, Attr: f.c.attr(f.entry)}
-	if f.hasDigest {
-		f.digest = tree.MergeValues(f.values)
-		final.Digest, final.HasDigest = f.digest, true
+func (f *file) final() tree.Final {
+	f.sum()
+	return tree.Final{
+		Size: f.size, Values: f.values, Digest: f.digest, HasDigest: f.hasDigest, Attr: f.c.attr(f.entry),
 	}
-	return final, nil
 }
 
 // attr is what of e the copy gets.
