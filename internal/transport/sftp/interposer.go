@@ -123,7 +123,7 @@ func (i *interposer) take(frame []byte) error {
 	}
 	r, verdict := i.allowed.find(p.kind(), name)
 	if verdict != nil {
-		i.replies.status(id, verdict)
+		i.status(id, verdict)
 		return nil
 	}
 	if r.answer != nil {
@@ -175,7 +175,7 @@ func (i *interposer) handOn(r *request, id uint32, frame []byte, c cursor) error
 		next.of, refused = i.checkHandle(r.kind, &c)
 	}
 	if refused != nil {
-		i.replies.status(id, refused)
+		i.status(id, refused)
 		return nil
 	}
 	i.waitFor(func() bool { return next.may(i) })
@@ -256,6 +256,12 @@ func (i *interposer) waitFor(ready func() bool) {
 	for !ready() {
 		i.answered.Wait()
 	}
+}
+
+// status answers with the STATUS that tells of err, success included.
+func (i *interposer) status(id uint32, err error) {
+	i.server.note(err)
+	i.replies.status(id, err)
 }
 
 // file returns the open file that name names, settled: for whatever comes
@@ -358,6 +364,6 @@ func (i *interposer) Close() error {
 // breakOff ends the session: whatever reads or writes the channel fails.
 func (i *interposer) breakOff() {
 	if err := i.channel.Close(); err != nil {
-		i.server.o.Log.DebugContext(i.server.ctx, "close sftp channel", "error", err)
+		i.server.o.Log.DebugContext(i.server.ctx, "close sftp channel", "err", err)
 	}
 }

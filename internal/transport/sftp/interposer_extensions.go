@@ -19,7 +19,7 @@ func (i *interposer) fsync(id uint32, c *cursor) error {
 	if err == nil {
 		err = h.file.Sync(i.server.ctx)
 	}
-	i.replies.status(id, err)
+	i.status(id, err)
 	return nil
 }
 
@@ -41,7 +41,7 @@ func (i *interposer) lsetstat(id uint32, c *cursor) error {
 			return i.server.fs.SetAttr(i.server.ctx, p, change)
 		})
 	}
-	i.replies.status(id, err)
+	i.status(id, err)
 	return nil
 }
 
@@ -86,7 +86,7 @@ func (i *interposer) homeDirectory(id uint32, c *cursor) error {
 
 func (i *interposer) answerPath(id uint32, p tree.Path, err error) {
 	if err != nil {
-		i.replies.status(id, err)
+		i.status(id, err)
 		return
 	}
 	i.replies.send(func(w *builder) {
@@ -130,7 +130,7 @@ func (i *interposer) answerSpace(id uint32, c *cursor, s tree.Space, err error) 
 		return c.err
 	}
 	if err != nil {
-		i.replies.status(id, err)
+		i.status(id, err)
 		return nil
 	}
 	block := s.BlockSize
@@ -185,7 +185,7 @@ func (i *interposer) copyData(id uint32, c *cursor) error {
 		}
 		err = i.server.copyRange(dst, int64(toOff), src, int64(fromOff), int64(length)) //nolint:gosec // checked
 	}
-	i.replies.status(id, err)
+	i.status(id, err)
 	return nil
 }
 
@@ -253,7 +253,7 @@ func (i *interposer) namesByID(id uint32, c *cursor) error {
 				return list.ids.err
 			}
 			if len(known[n].b)+len(name) > maxPacket/4 {
-				i.replies.status(id, errBadPacket)
+				i.status(id, errBadPacket)
 				return nil
 			}
 			known[n].text(name)

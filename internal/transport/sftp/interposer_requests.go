@@ -20,7 +20,7 @@ func (i *interposer) write(id uint32, c *cursor) error {
 	if err == nil {
 		err = h.write(data, int64(off)) //nolint:gosec // checked
 	}
-	i.replies.status(id, err)
+	i.status(id, err)
 	return nil
 }
 
@@ -66,7 +66,7 @@ func (i *interposer) answerAttrs(id uint32, c *cursor, e tree.Entry, err error) 
 		return c.err
 	}
 	if err != nil {
-		i.replies.status(id, err)
+		i.status(id, err)
 		return nil
 	}
 	i.server.names.learn(e)
@@ -93,7 +93,7 @@ func (i *interposer) fsetstat(id uint32, c *cursor) error {
 	if err == nil && !change.IsZero() {
 		err = h.file.SetAttr(i.server.ctx, change)
 	}
-	i.replies.status(id, err)
+	i.status(id, err)
 	return nil
 }
 
@@ -108,7 +108,7 @@ func (i *interposer) mkdir(id uint32, c *cursor) error {
 	err := i.withPath(&path, func(p tree.Path) error {
 		return i.server.fs.Mkdir(i.server.ctx, p, i.server.perm(asked, 0o777))
 	})
-	i.replies.status(id, err)
+	i.status(id, err)
 	return nil
 }
 

@@ -88,6 +88,13 @@ type server struct {
 	names names
 }
 
+// note tells the operator what the client is told only in general.
+func (s *server) note(err error) {
+	if err != nil && s.o.Log != nil {
+		s.o.Log.DebugContext(s.ctx, "sftp request refused", "err", err)
+	}
+}
+
 // perm returns the permissions of something new for which the client asked
 // mode, or did not ask.
 func (s *server) perm(asked attrs, otherwise tree.Perm) tree.Perm {

@@ -40,7 +40,7 @@ func (h *handlers) open(r *pkgsftp.Request) (*handle, error) {
 	asked := h.interposer.nextOpen()
 	p, err := tree.ParsePath(r.Filepath)
 	if err != nil {
-		return nil, refuse(err)
+		return nil, h.refuse(err)
 	}
 	return h.admit(p, func() (*handle, error) {
 		flags := treeFlags(asked.flags)
@@ -80,12 +80,12 @@ func treeFlags(flags uint32) tree.OpenFlags {
 func (h *handlers) admit(p tree.Path, open func() (*handle, error)) (*handle, error) {
 	i := h.interposer
 	if !i.reserve() {
-		return nil, refuse(errTooManyHandles)
+		return nil, h.refuse(errTooManyHandles)
 	}
 	f, err := open()
 	if err != nil {
 		i.release()
-		return nil, refuse(err)
+		return nil, h.refuse(err)
 	}
 	f.done = func(f *handle) {
 		i.release()
@@ -101,11 +101,11 @@ func (h *handlers) admit(p tree.Path, open func() (*handle, error)) (*handle, er
 // interposer answers those.
 func (h *handlers) Filelist(r *pkgsftp.Request) (pkgsftp.ListerAt, error) {
 	if r.Method != "List" {
-		return nil, refuse(errors.ErrUnsupported)
+		return nil, h.refuse(errors.ErrUnsupported)
 	}
 	p, err := tree.ParsePath(r.Filepath)
 	if err != nil {
-		return nil, refuse(err)
+		return nil, h.refuse(err)
 	}
 	return h.admit(p, func() (*handle, error) {
 		dir, err := h.list(h.ctx, p)
@@ -120,17 +120,17 @@ func (h *handlers) Filelist(r *pkgsftp.Request) (pkgsftp.ListerAt, error) {
 func (h *handlers) Readlink(name string) (string, error) {
 	p, err := tree.ParsePath(name)
 	if err != nil {
-		return "", refuse(err)
+		return "", h.refuse(err)
 	}
 	target, err := h.readlink(p)
-	return target, refuse(err)
+	return target, h.refuse(err)
 }
 
 // RealPath resolves what a client wrote, as it wrote it.
 func (h *handlers) RealPath(name string) (string, error) {
 	p, err := h.resolve(name)
 	if err != nil {
-		return "", refuse(err)
+		return "", h.refuse(err)
 	}
 	return textOf(p), nil
 }
@@ -155,43 +155,43 @@ func (h *handlers) Filecmd(r *pkgsftp.Request) error {
 	if r.Method == "Symlink" { // the target is any text, the name is the new link
 		p, err := tree.ParsePath(r.Target)
 		if err != nil {
-			return refuse(err)
+			return h.refuse(err)
 		}
-		return refuse(h.fs.Symlink(h.ctx, r.Filepath, p))
+		return h.refuse(h.fs.Symlink(h.ctx, r.Filepath, p))
 	}
 	p, err := tree.ParsePath(r.Filepath)
 	if err != nil {
-		return refuse(err)
+		return h.refuse(err)
 	}
 	switch r.Method {
 	case "Setstat":
 		c := cursor{b: r.Attrs}
 		change, err := c.attrFields(r.Flags).change()
 		if err != nil {
-			return refuse(err)
+			return h.refuse(err)
 		}
-		return refuse(h.setAttr(p, change))
+		return h.refuse(h.setAttr(p, change))
 	case "Remove":
-		return refuse(h.remove(p, false))
+		return h.refuse(h.remove(p, false))
 	case "Rmdir":
-		return refuse(h.remove(p, true))
+		return h.refuse(h.remove(p, true))
 	case "Rename":
 		return h.rename(p, r.Target, tree.RenameNoReplace)
 	case "Link":
 		to, err := tree.ParsePath(r.Target)
 		if err != nil {
-			return refuse(err)
+			return h.refuse(err)
 		}
-		return refuse(h.fs.Link(h.ctx, p, to))
+		return h.refuse(h.fs.Link(h.ctx, p, to))
 	}
-	return refuse(errors.ErrUnsupported)
+	return h.refuse(errors.ErrUnsupported)
 }
 
 // PosixRename renames and replaces.
 func (h *handlers) PosixRename(r *pkgsftp.Request) error {
 	p, err := tree.ParsePath(r.Filepath)
 	if err != nil {
-		return refuse(err)
+		return h.refuse(err)
 	}
 	return h.rename(p, r.Target, tree.RenameReplace)
 }
@@ -199,9 +199,15 @@ func (h *handlers) PosixRename(r *pkgsftp.Request) error {
 func (h *handlers) rename(from tree.Path, target string, how tree.RenameMode) error {
 	to, err := tree.ParsePath(target)
 	if err != nil {
-		return refuse(err)
+		return h.refuse(err)
 	}
-	return refuse(h.fs.Rename(h.ctx, from, to, how))
+	return h.refuse(h.fs.Rename(h.ctx, from, to, how))
+}
+
+// refuse returns the refusal that tells of err, nil for nil.
+func (h *handlers) refuse(err error) error {
+	h.note(err)
+	return refuse(err)
 }
 
 // A refusal is an error as pkg/sftp shall tell it to the client: it sends the
