@@ -47,9 +47,8 @@ func TestKill(t *testing.T) {
 					t.Fatalf("run %d: the target has %d bytes, neither the old nor the new file", runs, len(got))
 				}
 			}
-			// A killed run loses at most the batch that was being written and
-			// the one that was being made durable.
-			if limit := killChunks + runs*2*4; sent > limit {
+			// A killed run loses at most what was not yet durable.
+			if limit := killChunks + runs*killPending; sent > limit {
 				t.Errorf("%d chunks sent in %d runs, want at most %d", sent, runs, limit)
 			}
 			if files := readDir(t, path); len(files) != 1 {

@@ -55,6 +55,8 @@ func command(t *testing.T, dir, role string) (*exec.Cmd, *bufio.Scanner, io.Writ
 const (
 	killChunks = 24
 	killSize   = killChunks*tree.MinChunkSize - 12345
+
+	killPending = 6 // chunks that may be taken and not yet durable
 )
 
 func killUpload() (tree.Upload, []byte) {
@@ -67,7 +69,7 @@ func child(dir, role string) error {
 	if err != nil {
 		return err
 	}
-	s.hub.tuning.batchBytes = 3 << 20
+	s.hub.tuning.batchBytes, s.hub.tuning.maxPending = 3<<20, killPending<<20
 	u, data := killUpload()
 	ctx, cancel := contextOfChild()
 	defer cancel()
