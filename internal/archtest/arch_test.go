@@ -21,14 +21,15 @@ var allowed = map[string][]string{
 	"config": {},
 
 	"internal/tree":     {},
+	"internal/wire":     {},
 	"internal/transfer": {"internal/tree"},
 	"internal/store":    {"internal/tree"},
 	"internal/session":  {"auth", "internal/tree"},
 
 	"internal/transport/sftp": {"internal/tree"},
-	"internal/transport":      {"auth", "internal/transport/sftp", "internal/tree"},
+	"internal/transport":      {"auth", "internal/transport/sftp", "internal/tree", "internal/wire"},
 
-	"internal/sshd":   {"auth", "internal/session", "internal/transport/sftp", "internal/tree"},
+	"internal/sshd":   {"auth", "internal/session", "internal/transport/sftp", "internal/tree", "internal/wire"},
 	"internal/daemon": {"auth", "config", "internal/session", "internal/sshd", "internal/store", "internal/transport/sftp", "internal/tree"},
 
 	"cmd/transferd": {"config", "internal/daemon"},

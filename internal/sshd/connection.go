@@ -11,6 +11,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"transferd/internal/session"
+	"transferd/internal/wire"
 )
 
 const (
@@ -34,7 +35,7 @@ const (
 // A connection is one client that is logged in.
 type connection struct {
 	server *Server
-	wire   *wire
+	wire   *wire.Conn
 	conn   *ssh.ServerConn
 	login  Login
 	log    *slog.Logger

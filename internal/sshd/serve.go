@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"transferd/internal/wire"
 )
 
 // Serve accepts connections from l until ctx ends or Shutdown is called, then
@@ -78,8 +80,8 @@ func (s *Server) start(ctx context.Context, conn net.Conn) {
 		return
 	}
 	s.running.Go(func() {
-		w := newWire(conn)
-		defer func() { <-w.done }()
+		w := wire.New(conn)
+		defer func() { <-w.Done() }()
 		defer func() { _ = w.Close() }()
 		remote := remoteOf(conn.RemoteAddr())
 		log := s.log.With("conn", s.serial.Add(1))
@@ -97,10 +99,10 @@ func recovered(ctx context.Context, log *slog.Logger) {
 }
 
 // serveConn returns when everything of the connection has ended.
-func (s *Server) serveConn(ctx context.Context, w *wire, remote netip.AddrPort, log *slog.Logger) {
+func (s *Server) serveConn(ctx context.Context, w *wire.Conn, remote netip.AddrPort, log *slog.Logger) {
 	log.DebugContext(ctx, "connection accepted", "remote", remote)
 	limits := s.limits.Load()
-	place := s.handshakes.add(remote.Addr(), limits.Handshakes, func() { _ = w.Close() })
+	place := s.handshakes.add(remote.Addr(), limits.Handshakes, w.Abort)
 	waiting := true
 	leave := func() {
 		if waiting {
@@ -139,7 +141,8 @@ func (s *Server) serveConn(ctx context.Context, w *wire, remote netip.AddrPort, 
 	}
 	defer s.admission.leave(remote.Addr())
 	leave()
-	if err := w.trust(); err != nil {
+	w.Grow()
+	if err := w.SetDeadline(time.Time{}); err != nil {
 		log.DebugContext(ctx, "connection lost at login", "err", err)
 		return
 	}

@@ -46,7 +46,7 @@ func (c *connection) watch(ctx context.Context, stop <-chan struct{}) {
 			return
 		case <-timer.C:
 		}
-		silent, idle := c.wire.heard.since(), c.data.since()
+		silent, idle := c.wire.Silence(), c.data.since()
 		limit := c.server.limits.Load().IdleTimeout
 		switch {
 		case silent >= deadAfter:

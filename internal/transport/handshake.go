@@ -11,6 +11,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"transferd/auth"
+	"transferd/internal/wire"
 )
 
 // clientVersion is what we call ourselves in the first line of a connection.
@@ -19,9 +20,10 @@ const clientVersion = "SSH-2.0-transfer"
 // handshake makes conn, which it owns from now on, into a link: it agrees on
 // algorithms, checks the host key and logs in. With again nobody is asked.
 func (v *server) handshake(ctx context.Context, conn net.Conn, again bool) (*link, error) {
-	w := newWire(conn)
-	clock := newGuard(v.s.timeout, w.abort)
-	stop := context.AfterFunc(ctx, w.abort)
+	w := wire.New(conn)
+	w.Grow()
+	clock := newGuard(v.s.timeout, w.Abort)
+	stop := context.AfterFunc(ctx, w.Abort)
 	v.asker = &asker{turn: v.turn, clock: clock}
 	if v.s.ask && !again {
 		v.asker.prompt = v.o.Prompt
@@ -29,7 +31,7 @@ func (v *server) handshake(ctx context.Context, conn net.Conn, again bool) (*lin
 	l := &login{
 		s: v.s, asker: v.asker, log: v.log, mem: v.mem, again: again,
 		identities: v.identities,
-		alive:      func() bool { return !w.broken.Load() },
+		alive:      func() bool { return !w.Broken() },
 	}
 	check := v.checkHost(ctx, l, clock)
 	config, err := v.clientConfig(ctx, l, check, again)
@@ -37,6 +39,7 @@ func (v *server) handshake(ctx context.Context, conn net.Conn, again bool) (*lin
 		stop()
 		clock.release()
 		_ = w.Close()
+		<-w.Done()
 		return nil, err
 	}
 	c, chans, reqs, err := ssh.NewClientConn(w, v.s.trustName(), config)
@@ -57,6 +60,7 @@ func (v *server) handshake(ctx context.Context, conn net.Conn, again bool) (*lin
 		err = net.ErrClosed
 	default:
 		_ = w.Close() // x/crypto has; this waits for the writer
+		<-w.Done()
 	}
 	switch {
 	case ctx.Err() != nil:

@@ -19,12 +19,12 @@ type pinger interface {
 // when most such questions in a row found no answer, nor anything else that
 // arrived: the link is dead. It returns false when stop is closed. What it
 // leaves running, in group, ends with the connection.
-func watch(stop <-chan struct{}, group *sync.WaitGroup, p pinger, received func() int64, interval time.Duration, most int) bool {
+func watch(stop <-chan struct{}, group *sync.WaitGroup, p pinger, heard func() time.Duration, interval time.Duration, most int) bool {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	answers := make(chan struct{}, 1) // 1: the last one may come when nobody listens
 	asked := false
-	missed, before := 0, received()
+	missed, before := 0, heard()
 	for {
 		select {
 		case <-stop:
@@ -32,7 +32,7 @@ func watch(stop <-chan struct{}, group *sync.WaitGroup, p pinger, received func(
 		case <-answers:
 			asked, missed = false, 0
 		case <-ticker.C:
-			switch now := received(); {
+			switch now := heard(); {
 			case now != before:
 				before, missed = now, 0
 			case asked:

@@ -47,13 +47,13 @@ func TestWatch(t *testing.T) {
 				p := &fakePinger{delay: tt.delay, closed: make(chan struct{})}
 				stop := make(chan struct{})
 				var group sync.WaitGroup
-				var received atomic.Int64
+				var heard atomic.Int64
 				if tt.data > 0 {
 					group.Go(func() {
 						for ticker := time.NewTicker(tt.data); ; {
 							select {
 							case <-ticker.C:
-								received.Add(100)
+								heard.Add(100)
 							case <-stop:
 								ticker.Stop()
 								return
@@ -64,7 +64,7 @@ func TestWatch(t *testing.T) {
 				start := time.Now()
 				result := make(chan bool, 1)
 				group.Go(func() {
-					result <- watch(stop, &group, p, received.Load, keepaliveInterval, keepaliveMax)
+					result <- watch(stop, &group, p, func() time.Duration { return time.Duration(heard.Load()) }, keepaliveInterval, keepaliveMax)
 				})
 				var dead bool
 				select {

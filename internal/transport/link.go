@@ -14,13 +14,14 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"transferd/internal/tree"
+	"transferd/internal/wire"
 )
 
 // A link is one SSH connection, logged in. It is safe for concurrent use;
 // whoever dialled it closes it.
 type link struct {
 	client *ssh.Client
-	wire   *wire
+	wire   *wire.Conn
 	log    *slog.Logger
 	label  string
 
@@ -35,7 +36,7 @@ type link struct {
 }
 
 // startLink serves a connection until it ends.
-func startLink(c ssh.Conn, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request, w *wire, s settings, log *slog.Logger) *link {
+func startLink(c ssh.Conn, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request, w *wire.Conn, s settings, log *slog.Logger) *link {
 	l := &link{
 		client: ssh.NewClient(c, chans, reqs), wire: w, log: log, label: s.label(),
 		dead: make(chan struct{}), silence: s.interval * time.Duration(s.unanswered+1),
@@ -47,10 +48,10 @@ func startLink(c ssh.Conn, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request
 	})
 	if s.interval > 0 {
 		l.group.Go(func() {
-			if watch(l.dead, &l.group, l.client, w.received.Load, s.interval, s.unanswered) {
+			if watch(l.dead, &l.group, l.client, w.Heard, s.interval, s.unanswered) {
 				l.silent.Store(true)
 				log.Warn("the server does not answer any more", "server", l.label, "seconds", int(l.silence.Seconds()))
-				w.abort()
+				w.Abort()
 			}
 		})
 	}
@@ -70,6 +71,7 @@ func (l *link) alive() bool {
 // close ends the connection and waits for what ran for it.
 func (l *link) close() {
 	_ = l.client.Close() // it may have ended already, which is as good
+	<-l.wire.Done()
 	l.group.Wait()
 }
 

@@ -1,4 +1,4 @@
-package transport
+package wire
 
 import (
 	"bytes"
@@ -12,6 +12,12 @@ import (
 
 	"transferd/internal/testnet"
 )
+
+// closeConn closes c and waits for it.
+func closeConn(c *Conn) {
+	_ = c.Close()
+	<-c.Done()
+}
 
 // gate is a connection whose writes wait for permission, and are recorded.
 type gate struct {
@@ -30,12 +36,12 @@ func (g *gate) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestWireGathersWhileAWriteIsRunning(t *testing.T) {
+func TestGathersWhileAWriteIsRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, peer := testnet.Pipe()
 		defer func() { _ = peer.Close() }()
 		g := &gate{Conn: conn, pass: make(chan struct{}, 100)}
-		w := newWire(g)
+		w := New(g)
 		write := func(text string) {
 			t.Helper()
 			if n, err := w.Write([]byte(text)); err != nil || n != len(text) {
@@ -52,9 +58,7 @@ func TestWireGathersWhileAWriteIsRunning(t *testing.T) {
 		synctest.Wait()
 		write("late")
 		g.pass <- struct{}{}
-		if err := w.Close(); err != nil {
-			t.Error(err)
-		}
+		closeConn(w)
 		var got []string
 		for _, p := range g.writes {
 			got = append(got, string(p))
@@ -68,10 +72,10 @@ func TestWireGathersWhileAWriteIsRunning(t *testing.T) {
 	})
 }
 
-func TestWireSendsALonePacketAtOnce(t *testing.T) {
+func TestSendsALonePacketAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, peer := testnet.Pipe()
-		w := newWire(conn)
+		w := New(conn)
 		start := time.Now()
 		if _, err := w.Write([]byte("ping")); err != nil {
 			t.Fatal(err)
@@ -80,20 +84,21 @@ func TestWireSendsALonePacketAtOnce(t *testing.T) {
 		if _, err := io.ReadFull(peer, got); err != nil || string(got) != "ping" || !time.Now().Equal(start) {
 			t.Errorf("the other end read %q, %v after %v", got, err, time.Since(start))
 		}
-		_ = w.Close()
+		closeConn(w)
 	})
 }
 
-func TestWireCarriesEverythingBothWays(t *testing.T) {
+func TestCarriesEverythingBothWays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := testnet.Pipe()
-		left, right := newWire(a), newWire(b)
-		data := make([]byte, 3*wireBuffer+17)
+		left, right := New(a), New(b)
+		left.Grow()
+		data := make([]byte, 3*Buffer+17)
 		for i := range data {
 			data[i] = byte(i * 7)
 		}
 		var group sync.WaitGroup
-		for _, w := range []*wire{left, right} {
+		for _, w := range []*Conn{left, right} {
 			group.Go(func() {
 				for rest := data; len(rest) > 0; {
 					n, err := w.Write(rest[:min(len(rest), 70_001)])
@@ -112,65 +117,81 @@ func TestWireCarriesEverythingBothWays(t *testing.T) {
 			})
 		}
 		group.Wait()
-		if left.received.Load() != int64(len(data)) {
-			t.Errorf("received is %d", left.received.Load())
-		}
-		_ = left.Close()
-		_ = right.Close()
+		closeConn(left)
+		closeConn(right)
 	})
 }
 
-func TestWireCloseSendsWhatWasWritten(t *testing.T) {
+func TestCloseSendsWhatWasWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, peer := testnet.Pipe()
-		w := newWire(conn)
+		w := New(conn)
 		_, _ = w.Write([]byte("goodbye"))
-		_ = w.Close()
+		closeConn(w)
 		if got, err := io.ReadAll(peer); err != nil || string(got) != "goodbye" {
 			t.Errorf("the other end read %q, %v", got, err)
 		}
 	})
 }
 
-func TestWireCloseOfADeadLinkIsBounded(t *testing.T) {
+func TestCloseOfADeadLinkIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, _ := testnet.Pipe() // nobody reads
-		w := newWire(conn)
+		w := New(conn)
 		var group sync.WaitGroup
 		group.Go(func() {
-			_, err := w.Write(make([]byte, 4*wireBuffer))
+			_, err := w.Write(make([]byte, 4*Buffer))
 			if err == nil {
 				t.Error("Write of more than fits returned before Close")
 			}
 		})
 		synctest.Wait()
 		start := time.Now()
-		_ = w.Close()
-		if took := time.Since(start); took > flushTimeout {
+		closeConn(w)
+		if took := time.Since(start); took > closeGrace {
 			t.Errorf("Close took %v", took)
 		}
 		group.Wait()
 	})
 }
 
-func TestWireTellsABrokenConnection(t *testing.T) {
+func TestTellsABrokenConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, peer := testnet.Pipe()
-		w := newWire(conn)
+		w := New(conn)
 		peer.Cut()
 		_, _ = w.Write([]byte("x")) // may still be taken
 		synctest.Wait()
 		if _, err := w.Write([]byte("y")); err == nil {
 			t.Error("Write on a broken connection = nil")
 		}
-		if _, err := w.Read(make([]byte, 1)); err == nil || !w.broken.Load() {
-			t.Errorf("Read = %v, broken = %v", err, w.broken.Load())
+		if _, err := w.Read(make([]byte, 1)); err == nil || !w.Broken() {
+			t.Errorf("Read = %v, broken = %v", err, w.Broken())
 		}
-		_ = w.Close()
+		closeConn(w)
 	})
 }
 
-func BenchmarkWireLonePacket(b *testing.B) {
+func TestSilenceIsCountedFromTheLastByte(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn, peer := testnet.Pipe()
+		w := New(conn)
+		<-time.After(3 * time.Second)
+		if got := w.Silence(); got != 3*time.Second {
+			t.Errorf("Silence = %v before the first byte, want 3s", got)
+		}
+		w.Grow()
+		_, _ = peer.Write([]byte("x"))
+		_, _ = w.Read(make([]byte, 1))
+		<-time.After(2 * time.Second)
+		if got := w.Silence(); got != 2*time.Second || w.Heard() != 3*time.Second {
+			t.Errorf("Silence = %v, Heard = %v, want 2s and 3s", got, w.Heard())
+		}
+		closeConn(w)
+	})
+}
+
+func BenchmarkLonePacket(b *testing.B) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(b.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -187,7 +208,7 @@ func BenchmarkWireLonePacket(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	w := newWire(conn)
+	w := New(conn)
 	packet := make([]byte, 64)
 	for b.Loop() {
 		if _, err := w.Write(packet); err != nil {
@@ -197,6 +218,6 @@ func BenchmarkWireLonePacket(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	_ = w.Close()
+	closeConn(w)
 	_ = l.Close()
 }
