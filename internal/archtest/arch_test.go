@@ -49,7 +49,8 @@ var forTests = []string{"internal/testnet", "internal/testpeer", "internal/tree/
 
 // alsoInTests lists what the tests of a package may import beyond that.
 var alsoInTests = map[string][]string{
-	"internal/session": {"internal/store"}, // the tree beneath, for the conformance suite
+	"internal/session":  {"internal/store"}, // the tree beneath, for the conformance suite
+	"internal/transfer": {"internal/store"}, // real trees, to lose and corrupt things in
 }
 
 // only lists the packages that may import a dependency, or anything below it,
@@ -61,7 +62,9 @@ var only = map[string][]string{
 }
 
 // onlyInTests lists the packages whose tests may do so too.
-var onlyInTests = map[string][]string{}
+var onlyInTests = map[string][]string{
+	"golang.org/x/crypto/ssh": {"internal/interop"}, // raw packets of a hostile client
+}
 
 // A listed package is one as `go list -json` prints it.
 type listed struct {
