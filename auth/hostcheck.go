@@ -234,8 +234,12 @@ func (h *HostKeys) decide(ctx context.Context, name string, key ssh.PublicKey, l
 			return TrustNone, err
 		}
 	case PolicyStrict:
-		return TrustNone, fmt.Errorf("%w: %s is not known. It shows the %s key %s. %s, then connect once with --host-key-check=ask, or accept-new",
-			ErrHostKey, name, kindOf(key), Fingerprint(key), howToCompare(key))
+		var elsewhere string
+		if names := otherNames(key, lines); len(names) > 0 {
+			elsewhere = " This key is known by other names: " + strings.Join(names, "; ") + "."
+		}
+		return TrustNone, fmt.Errorf("%w: %s is not known. It shows the %s key %s.%s %s, then connect once with --host-key-check=ask, or accept-new",
+			ErrHostKey, name, kindOf(key), Fingerprint(key), elsewhere, howToCompare(key))
 	}
 	h.remember(name, key)
 	return TrustNew, nil
@@ -297,6 +301,15 @@ const maxNames = 8
 
 // knownAs tells under which other names known_hosts has key.
 func knownAs(key ssh.PublicKey, lines []knownLine) string {
+	names := otherNames(key, lines)
+	if len(names) == 0 {
+		return "This key is not known by any other names.\n"
+	}
+	return "This host key is known by the following other names/addresses:\n    " + strings.Join(names, "\n    ") + "\n"
+}
+
+// otherNames lists where known_hosts has key, with the names that it has there.
+func otherNames(key ssh.PublicKey, lines []knownLine) []string {
 	var names []string
 	for _, l := range lines {
 		if l.marker != "" || !sameKey(l.key, key) {
@@ -306,15 +319,12 @@ func knownAs(key ssh.PublicKey, lines []knownLine) string {
 		if l.hashed() {
 			hosts = "[hashed name]"
 		}
-		names = append(names, "    "+l.place()+": "+hosts+"\n")
+		names = append(names, l.place()+": "+hosts)
 	}
-	switch {
-	case len(names) == 0:
-		return "This key is not known by any other names.\n"
-	case len(names) > maxNames:
-		names = append(names[:maxNames], fmt.Sprintf("    (%d more)\n", len(names)-maxNames))
+	if len(names) > maxNames {
+		names = append(names[:maxNames], fmt.Sprintf("(%d more)", len(names)-maxNames))
 	}
-	return "This host key is known by the following other names/addresses:\n" + strings.Join(names, "")
+	return names
 }
 
 func (h *HostKeys) warn(msg string) {
