@@ -78,7 +78,7 @@ func refusedHint(port int) string {
 	if port == defaultPort {
 		return "no SSH server listens there; a transferd listens on 2022: try -P 2022"
 	}
-	return fmt.Sprintf("nothing listens on port %d there; check -P, and that the server runs", port)
+	return fmt.Sprintf("nothing listens on port %d there; check -P (a transferd listens on 2022, sshd on 22), and that the server runs", port)
 }
 
 // where names s for errors, with the alias by which the person knows it.

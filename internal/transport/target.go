@@ -212,7 +212,7 @@ func parseURL(raw, scheme, rest string) (Target, error) {
 	case "sftp":
 		t.Scheme = SchemeSFTP
 	case "tcp":
-		return Target{}, usage("target %q: tcp:// is not available in this version; use ssh://%s", raw, rest)
+		return Target{}, usage("target %q: tcp:// is not available in this version; use ssh://, on the port for SSH, which is 2022 at a transferd", raw)
 	case "scp":
 		return Target{}, usage("target %q: scp:// is not known; use ssh://%s, where the first slash is the root that the server shows, and /~/ the home", raw, rest)
 	default:
