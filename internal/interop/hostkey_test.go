@@ -197,7 +197,7 @@ func TestNoServer(t *testing.T) {
 		{"url", 3, []string{"ls", "ssh://" + l.Target() + ":" + strconv.Itoa(l.Port) + "/x"}, []string{"connection refused", "hint: "}},
 		{"no such host", 3, []string{"ls", "no-such-host.invalid:/x"}, []string{"no-such-host.invalid", "hint: "}},
 		{"tcp", 2, []string{"ls", "tcp://127.0.0.1/x"}, []string{"tcp://", "ssh://"}},
-		{"tcp, copying", 2, []string{"copy", src, "tcp://127.0.0.1:2023/x"}, []string{"tcp://", "ssh://"}},
+		{"tcp, copying", 2, []string{"copy", src, "tcp://127.0.0.1:2023/x"}, []string{"tcp://", "ssh://127.0.0.1/x", "2022"}},
 		{"transport tcp", 2, []string{"ls", "--transport=tcp", c.remote("/x")}, []string{"tcp", "sftp"}},
 		{"unknown scheme", 2, []string{"ls", "http://127.0.0.1/x"}, []string{"http", "ssh://"}},
 		{"bad port", 2, []string{"ls", "ssh://127.0.0.1:70000/x"}, []string{"70000"}},

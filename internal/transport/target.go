@@ -212,7 +212,7 @@ func parseURL(raw, scheme, rest string) (Target, error) {
 	case "sftp":
 		t.Scheme = SchemeSFTP
 	case "tcp":
-		return Target{}, usage("target %q: tcp:// is not available in this version; use ssh://, on the port for SSH, which is 2022 at a transferd", raw)
+		return Target{}, usage("target %q: tcp:// is not available in this version; use ssh://%s, with -P and the port for SSH (2022 at a transferd)", raw, withoutPort(rest))
 	case "scp":
 		return Target{}, usage("target %q: scp:// is not known; use ssh://%s, where the first slash is the root that the server shows, and /~/ the home", raw, rest)
 	default:
@@ -336,4 +336,16 @@ func badUser(user string) bool {
 // joinHostPort writes an address for people and for known_hosts.
 func joinHostPort(host string, port int) string {
 	return net.JoinHostPort(host, strconv.Itoa(port))
+}
+
+// withoutPort leaves the port out of what follows a scheme.
+func withoutPort(rest string) string {
+	place, path := rest, ""
+	if slash := strings.IndexByte(rest, '/'); slash >= 0 {
+		place, path = rest[:slash], rest[slash:]
+	}
+	if colon := strings.LastIndexByte(place, ':'); colon > strings.LastIndexByte(place, ']') {
+		place = place[:colon]
+	}
+	return place + path
 }
