@@ -176,27 +176,35 @@ func (f *file) sync(ctx context.Context) error {
 // readAt reads as io.ReaderAt does. Everything is asked for at once, over all
 // lanes; a server may answer each part with less than was asked.
 func (f *file) readAt(ctx context.Context, b []byte, off int64) (int, error) {
+	parts, err := f.askFor(ctx, b, off)
+	return f.gather(ctx, parts, err, off)
+}
+
+// askFor sends the READs for b, as far as it can.
+func (f *file) askFor(ctx context.Context, b []byte, off int64) ([]*call, error) {
 	var parts []*call
-	var sendErr error
 	for at := 0; at < len(b); {
 		l, h, err := f.on(ctx)
 		if err != nil {
-			sendErr = err
-			break
+			return parts, err
 		}
 		n := evenly(len(b)-at, l.maxRead)
 		c := newCall()
 		c.dst, c.weight = b[at:at+n:at+n], int64(n)+requestWeight
 		//nolint:gosec // offsets are not negative, n is bounded by maxData
 		r := queryOn(typeRead, h).uint64(uint64(off + int64(at))).uint32(uint32(n))
-		if sendErr = l.send(ctx, r, c); sendErr != nil {
-			break
+		if err := l.send(ctx, r, c); err != nil {
+			return parts, err
 		}
 		parts = append(parts, c)
 		at += n
 	}
-	// All are waited for, whatever the first says: b belongs to the caller again
-	// only then.
+	return parts, nil
+}
+
+// gather waits for all parts, whatever the first says: the buffer belongs to
+// the caller again only then. sendErr is why there are no more of them.
+func (f *file) gather(ctx context.Context, parts []*call, sendErr error, off int64) (int, error) {
 	got, gap := 0, false
 	var failed error
 	for _, p := range parts {

@@ -49,7 +49,7 @@ func (c *Client) openReader(ctx context.Context, l *lane, p tree.Path, e *tree.E
 	f := newFile(c, l, path, h)
 	f.flags = openRead
 	f.spread = e.Size >= spreadFrom
-	r := &reader{f: f, base: p.Base()}
+	r := &reader{f: f, base: p.Base(), size: e.Size}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	return r, nil
 }
@@ -58,9 +58,13 @@ func (c *Client) openReader(ctx context.Context, l *lane, p tree.Path, e *tree.E
 type reader struct {
 	f      *file
 	base   string
+	size   int64           // when it was opened
 	ctx    context.Context // ends with Close and with that of Open
 	cancel context.CancelCauseFunc
 	once   sync.Once
+
+	mu    sync.Mutex
+	after *call // an FSTAT that was sent right behind the last READ
 }
 
 // ReadAt implements io.ReaderAt.
@@ -71,7 +75,11 @@ func (r *reader) ReadAt(b []byte, off int64) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	n, err := r.f.readAt(r.ctx, b, off)
+	parts, err := r.f.askFor(r.ctx, b, off)
+	if err == nil && !r.f.spread && off+int64(len(b)) >= r.size {
+		r.askAfter()
+	}
+	n, err := r.f.gather(r.ctx, parts, err, off)
 	if err != nil && r.ctx.Err() != nil {
 		err = context.Cause(r.ctx)
 	}
@@ -81,9 +89,36 @@ func (r *reader) ReadAt(b []byte, off int64) (int, error) {
 	return n, pathError("read", r.f.name, err)
 }
 
+// askAfter asks what the file is, behind the READs that are on their way. Who
+// has read a small file to its end will ask whether it changed meanwhile, and
+// finds the answer there: one round trip less for each file.
+func (r *reader) askAfter() {
+	l, h, err := r.f.firstHandle()
+	if err != nil {
+		return // the READs say it too
+	}
+	c := newCall()
+	if l.send(r.ctx, queryOn(typeFstat, h), c) != nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.after = c
+}
+
 // Stat implements tree.Reader.
 func (r *reader) Stat(ctx context.Context) (tree.Entry, error) {
-	a, err := r.f.stat(ctx)
+	r.mu.Lock()
+	c := r.after
+	r.after = nil
+	r.mu.Unlock()
+	var a attrs
+	var err error
+	if c == nil {
+		a, err = r.f.stat(ctx)
+	} else if err = c.wait(ctx); err == nil {
+		a, err = c.attrs()
+	}
 	if err != nil {
 		return tree.Entry{}, pathError("stat", r.f.name, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"transferd/internal/tree"
@@ -58,7 +59,15 @@ func (w *upload) flush(ctx context.Context) error {
 		return nil
 	}
 	if w.syncs() && !synced {
-		if err := w.f.sync(ctx); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		err := w.f.sync(ctx)
+		if err != nil && ctx.Err() != nil { // only interrupted: whoever did that flushes again
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			maps.Copy(w.ready.values, b.values)
+			w.ready.bytes += b.bytes
+			return err
+		}
+		if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 			return fmt.Errorf("fsync: %w", err) // nothing of the batch counts
 		}
 	}

@@ -523,3 +523,32 @@ func TestCancelIsPrompt(t *testing.T) {
 	}
 	cancel()
 }
+
+func TestInterruptedFlushLosesNoRecord(t *testing.T) {
+	dir, data := t.TempDir(), random(3*mib)
+	c := newTestClient(t, stock(t), ClientOptions{Journals: journals{t.TempDir()}})
+	c.pace.age = time.Hour
+	u := tree.Upload{Path: diskPath(t, filepath.Join(dir, "f")), Size: int64(len(data)), ChunkSize: mib, Resume: true}
+	w := begin(t, c, u)
+	if err := send(t, w, data); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.(*upload).settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := w.(*upload).flush(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatalf("flush = %v", err)
+	}
+	if err := w.Suspend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w = begin(t, c, u)
+	if diff := cmp.Diff([]int64{0, 1, 2}, haveOf(w)); diff != "" {
+		t.Errorf("Have (-want +got):\n%s", diff)
+	}
+	if err := w.Abort(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
