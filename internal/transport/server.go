@@ -133,7 +133,27 @@ func (v *server) openLane(ctx context.Context) (io.ReadWriteCloser, error) {
 	if last == nil {
 		last = errors.New("it allows no more sessions on its connections (MaxSessions)")
 	}
+	if refused := new(ssh.OpenChannelError); errors.As(last, &refused) && v.dismissed() {
+		return nil, v.again(&problem{
+			kind: ErrConnect, text: fmt.Sprintf("connect to %s: the server has no place: %s", v.s.label(), refused.Message),
+			hint: "other copies or clients may hold its connections: end one, or try again later",
+		})
+	}
 	return nil, fmt.Errorf("open a channel to %s: %w", v.s.label(), last)
+}
+
+// dismissed gives up connections that the server took and then allows nothing
+// on, and reports whether none is left.
+func (v *server) dismissed() bool {
+	v.links = slices.DeleteFunc(v.links, func(l *link) bool {
+		channels, room := l.load()
+		if room || channels > 0 {
+			return false
+		}
+		l.close()
+		return true
+	})
+	return len(v.links) == 0
 }
 
 // bury drops connections that have ended.
