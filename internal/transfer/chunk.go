@@ -22,6 +22,10 @@ const (
 	// hashedHoles bounds the zeros that are hashed to give a sparse file its
 	// BLAKE3 root; beyond it the extents and data chunks alone are checked.
 	hashedHoles = 1 << 30
+
+	// maxChunks bounds what is kept in memory of one file, whatever size a
+	// server claims: 64 TiB take about a gigabyte.
+	maxChunks = 1 << 24
 )
 
 // A file is one file on its way: a job, and how far it has come.
@@ -32,15 +36,18 @@ type file struct {
 
 	// state of the whole run
 	sent, resumed atomic.Int64
-	moved         atomic.Int64 // bytes read or written, for retry
-	credited      []bool       // chunks that events have counted; each index is used by one goroutine at a time
-	committing    bool
+	ledger        ledger
+	tried         bool // an attempt has read the source
+	committing    bool // an attempt came to its Commit
+	best          int  // the most chunks that a Writer had at its beginning
+	advanced      bool // the last attempt found more of them than all before it
 
 	// state of one attempt
 	size, chunk int64
+	holes       bool          // the copy may get holes
 	extents     []tree.Extent // of the source's data; nil: not known
-	values      []tree.Value
-	kept        []bool // chunks taken over from earlier runs
+	values      []tree.Value  // zero: a hole that was not written
+	kept        []bool        // chunks taken over from earlier runs
 
 	// result
 	digest    tree.Digest
@@ -52,44 +59,58 @@ type file struct {
 }
 
 func newFile(c *copier, j job) *file {
-	return &file{c: c, job: j, id: c.ids.Add(1)}
+	f := &file{c: c, job: j, id: c.ids.Add(1), size: j.entry.Size}
+	f.ledger.found = j.entry.Size
+	return f
 }
 
 // reset prepares an attempt at what the source is now.
 func (f *file) reset(ctx context.Context, r tree.Reader) error {
 	f.size = f.entry.Size
 	f.chunk = tree.ChunkSizeFor(f.size)
-	n := tree.ChunkCount(f.size, f.chunk)
-	f.values = make([]tree.Value, n)
-	f.kept = make([]bool, n)
-	if int64(len(f.credited)) != n {
-		f.credited = make([]bool, n)
+	if f.size < 0 || f.size > maxChunks*f.chunk {
+		return fmt.Errorf("%s: a file of %d bytes is not copied: too large", f.label, f.size)
 	}
-	f.bad, f.extents, f.hasDigest = nil, nil, false
+	n := tree.ChunkCount(f.size, f.chunk)
+	f.values, f.kept = make([]tree.Value, n), make([]bool, n)
+	f.bad, f.extents, f.digest, f.hasDigest = nil, nil, tree.Digest{}, false
+	if more := f.ledger.reset(f.size, int(n)); more != 0 {
+		f.c.find(0, more)
+	}
+	// A device or FIFO takes every byte as it is.
+	f.holes = !f.c.opt.NoSparse && !f.isStream()
 	x, ok := r.(tree.ExtentReader)
-	if !ok || f.c.opt.NoSparse {
+	if !ok || !f.holes {
 		return nil
 	}
 	extents, err := x.Extents(ctx)
 	if errors.Is(err, errors.ErrUnsupported) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
 	if extents == nil {
 		extents = []tree.Extent{}
 	}
 	f.extents = extents
-	return nil
+	return err
+}
+
+// isStream reports whether the destination is written in place, byte for byte:
+// a device, FIFO or socket.
+func (f *file) isStream() bool {
+	if f.there == nil {
+		return false
+	}
+	switch f.there.Kind {
+	case tree.KindFIFO, tree.KindSocket, tree.KindCharDevice, tree.KindBlockDevice:
+		return true
+	case tree.KindUnknown, tree.KindFile, tree.KindDir, tree.KindSymlink:
+	}
+	return false
 }
 
 // sparse reports whether the copy may get holes.
 func (f *file) sparse() bool {
-	if f.c.opt.NoSparse {
-		return false
-	}
-	return f.extents == nil || payload(f.size, f.extents) < f.size
+	return f.holes && (f.extents == nil || payload(f.size, f.extents) < f.size)
 }
 
 // fill brings to w every chunk that it does not have. Beside that w reads again
@@ -101,6 +122,9 @@ func (f *file) fill(ctx context.Context, r tree.Reader, w tree.Writer) error {
 			have[i] = v
 		}
 	}
+	if len(have) > f.best {
+		f.best, f.advanced = len(have), true
+	}
 	trusted := w.Unchanged() && f.c.opt.Verify == tree.VerifyFast
 	var todo []int64
 	for i := range int64(len(f.values)) {
@@ -108,8 +132,10 @@ func (f *file) fill(ctx context.Context, r tree.Reader, w tree.Writer) error {
 		switch {
 		case ok && trusted:
 			f.keep(i, v)
-		case !ok && w.Unchanged() && f.isHole(i):
-			f.credit(i, tree.ChunkExtent(i, f.size, f.chunk).Length, creditHole)
+		case !ok && f.isHole(i):
+			// The writer sees to it that what is not written reads as zeros,
+			// whatever an earlier run left there.
+			f.settle(i, fateHole)
 		default:
 			todo = append(todo, i)
 		}
@@ -127,7 +153,7 @@ func (f *file) fill(ctx context.Context, r tree.Reader, w tree.Writer) error {
 			return err
 		}
 	}
-	again := f.badChunks()
+	again := f.revokeBad()
 	group, gctx = errgroup.WithContext(ctx)
 	f.sendAll(gctx, group, r, w, again, nil)
 	return group.Wait()
@@ -136,8 +162,14 @@ func (f *file) fill(ctx context.Context, r tree.Reader, w tree.Writer) error {
 // sendAll starts goroutines in group that send the chunks of todo. A chunk whose
 // source has the value that have says is kept instead.
 func (f *file) sendAll(ctx context.Context, group *errgroup.Group, r tree.Reader, w tree.Writer, todo []int64, have map[int64]tree.Value) {
+	senders := fileChunks
+	if f.isStream() {
+		// In order: chunks that wait for their turn must not hold the memory
+		// that the one before them waits for.
+		senders = 1
+	}
 	var next atomic.Int64
-	for range min(fileChunks, len(todo)) {
+	for range min(senders, len(todo)) {
 		group.Go(func() error {
 			for {
 				at := next.Add(1) - 1
@@ -154,13 +186,18 @@ func (f *file) sendAll(ctx context.Context, group *errgroup.Group, r tree.Reader
 
 // send reads chunk i of the source and, unless the other side has it, writes it.
 func (f *file) send(ctx context.Context, r tree.Reader, w tree.Writer, i int64, have map[int64]tree.Value) error {
-	x := tree.ChunkExtent(i, f.size, f.chunk)
+	x := f.extent(i)
 	if err := f.c.memory.Acquire(ctx, x.Length); err != nil {
 		return err
 	}
 	defer f.c.memory.Release(x.Length)
-	if err := f.c.pace.wait(ctx, x.Length); err != nil {
-		return err
+	// The limit is on what travels: what is read from a server, else what is
+	// written.
+	download := transportOf(f.src) != ""
+	if download {
+		if err := f.c.pace.wait(ctx, x.Length); err != nil {
+			return err
+		}
 	}
 	data := f.c.bufs.get(x.Length)
 	defer f.c.bufs.put(data)
@@ -175,23 +212,28 @@ func (f *file) send(ctx context.Context, r tree.Reader, w tree.Writer, i int64, 
 		f.keep(i, v)
 		return nil
 	}
-	f.values[i] = v
-	f.kept[i] = false
+	f.values[i], f.kept[i] = v, false
 	extents := f.chunkExtents(data, x)
+	n := payload(x.Length, extents)
+	if !download {
+		if err := f.c.pace.wait(ctx, n); err != nil {
+			return err
+		}
+	}
 	if err := w.WriteChunk(ctx, tree.Chunk{Index: i, Data: data, Value: v, Extents: extents}); err != nil {
 		return err
 	}
-	n := payload(x.Length, extents)
-	f.moved.Add(n)
 	f.sent.Add(n)
-	f.credit(i, x.Length, creditSent)
+	f.settle(i, fateSent)
 	return nil
 }
+
+func (f *file) extent(i int64) tree.Extent { return tree.ChunkExtent(i, f.size, f.chunk) }
 
 // chunkExtents returns where chunk x holds data: as the source's holes say, else
 // as its zeros say. Nil means everywhere.
 func (f *file) chunkExtents(data []byte, x tree.Extent) []tree.Extent {
-	if f.c.opt.NoSparse {
+	if !f.holes {
 		return nil
 	}
 	if f.extents == nil {
@@ -209,21 +251,34 @@ func (f *file) chunkExtents(data []byte, x tree.Extent) []tree.Extent {
 
 // isHole reports whether the source is known to have no data in chunk i.
 func (f *file) isHole(i int64) bool {
-	x := tree.ChunkExtent(i, f.size, f.chunk)
+	x := f.extent(i)
 	return f.extents != nil && x.Length > 0 && len(x.Clip(f.extents)) == 0
 }
 
 // keep takes chunk i over from an earlier run.
 func (f *file) keep(i int64, v tree.Value) {
 	f.values[i], f.kept[i] = v, true
-	x := tree.ChunkExtent(i, f.size, f.chunk)
-	n := x.Length
-	if f.extents != nil {
-		n = payload(n, x.Clip(f.extents))
+	if f.settle(i, fateResumed) {
+		f.resumed.Add(f.stored(i))
 	}
-	if f.credit(i, x.Length, creditResumed) {
-		f.resumed.Add(n)
+}
+
+// stored is how many bytes of chunk i are no holes, as far as is known.
+func (f *file) stored(i int64) int64 {
+	x := f.extent(i)
+	if f.extents == nil {
+		return x.Length
 	}
+	return payload(x.Length, x.Clip(f.extents))
+}
+
+// settle tells listeners that chunk i is done, unless they know.
+func (f *file) settle(i int64, as fate) bool {
+	news, first := f.ledger.settle(i, f.extent(i).Length, as)
+	if news > 0 {
+		f.c.emit(Moved{ID: f.id, Bytes: news, Resumed: as == fateResumed, Hole: as == fateHole})
+	}
+	return first
 }
 
 func (f *file) markBad(i int64) {
@@ -232,35 +287,22 @@ func (f *file) markBad(i int64) {
 	f.bad = append(f.bad, i)
 }
 
-// badChunks returns the chunks that were kept and must be sent after all.
-func (f *file) badChunks() []int64 {
+// revokeBad returns the chunks that were kept and must be sent after all.
+func (f *file) revokeBad() []int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var again []int64
 	for _, i := range f.bad {
-		if i >= 0 && i < int64(len(f.kept)) && f.kept[i] {
-			again = append(again, i)
+		if i < 0 || i >= int64(len(f.kept)) || !f.kept[i] {
+			continue // sent in this attempt already
+		}
+		f.kept[i] = false
+		again = append(again, i)
+		if f.ledger.revoke(i) {
+			f.resumed.Add(-f.stored(i))
 		}
 	}
 	return again
-}
-
-type creditKind uint8
-
-const (
-	creditSent creditKind = iota
-	creditResumed
-	creditHole
-)
-
-// credit tells listeners that chunk i is done, once however often it is sent.
-func (f *file) credit(i, n int64, kind creditKind) bool {
-	if f.credited[i] {
-		return false
-	}
-	f.credited[i] = true
-	f.c.emit(Moved{ID: f.id, Bytes: n, Resumed: kind == creditResumed, Hole: kind == creditHole})
-	return true
 }
 
 // sum finds the digest of the file: chunks that are holes have no value of
@@ -271,7 +313,7 @@ func (f *file) sum() {
 	for i, v := range f.values {
 		if v == (tree.Value{}) {
 			missing = append(missing, int64(i))
-			total += tree.ChunkExtent(int64(i), f.size, f.chunk).Length
+			total += f.extent(int64(i)).Length
 		}
 	}
 	f.hasDigest = total <= hashedHoles || f.c.opt.Verify == tree.VerifyFull
@@ -284,8 +326,7 @@ func (f *file) sum() {
 		all = slices.Clone(f.values)
 		zero := make([]byte, min(f.chunk, f.size))
 		for _, i := range missing {
-			x := tree.ChunkExtent(i, f.size, f.chunk)
-			all[i] = tree.ChunkValue(zero[:x.Length], i, f.chunk, len(all) == 1)
+			all[i] = tree.ChunkValue(zero[:f.extent(i).Length], i, f.chunk, len(all) == 1)
 		}
 	}
 	f.digest = tree.MergeValues(all)

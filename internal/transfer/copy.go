@@ -27,10 +27,11 @@ const (
 )
 
 // Copy copies srcs to dst, whose tree must be a tree.Sink, and returns when
-// everything that could be copied is durable under its final name. When some
-// files fail the others go on and the error is a *PartialError. A full disk, a
-// lost connection that did not come back, and the end of ctx stop the copy; what
-// had arrived is kept, and the same call continues there.
+// everything that could be copied has its final name: the files durably, made
+// directories and symlinks once the caller has closed the tree. When some files
+// fail the others go on and the error is a *PartialError. A full disk, a lost
+// connection that did not come back, and the end of ctx stop the copy; what had
+// arrived is kept, and the same call continues there.
 func Copy(ctx context.Context, dst Place, srcs []Place, o Options) (Summary, error) {
 	c, err := newCopier(dst, srcs, o)
 	if err != nil {
@@ -63,8 +64,8 @@ type copier struct {
 	bufs   buffers
 	ids    atomic.Int64
 	names  map[string]tree.Entry // what the destination directory holds; nil: not listed
-	dirs   []openDir             // to be finished when all files are done
-	trees  []copiedTree          // to be closed after that
+	dirs   []openDir             // below the roots, to be finished when all files are done
+	roots  []*copiedTree         // to be finished after that, and closed
 
 	files, skipped, failed, sent, resumed atomic.Int64
 
@@ -105,20 +106,20 @@ func (c *copier) run(ctx context.Context, srcs []Place) error {
 
 	planErr := c.plan(gctx, srcs)
 	if planErr == nil {
-		c.find(0, 0, true)
+		c.foundAll()
 	}
 	// A failed file returns an error here only if it must stop all others.
 	err := group.Wait()
-	switch {
-	case ctx.Err() != nil:
-		err = context.Cause(ctx)
-	case err == nil:
+	if err == nil {
 		err = planErr
 	}
 	if err == nil {
 		err = c.finishDirs(ctx)
 	}
-	for _, t := range c.trees {
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	for _, t := range c.roots {
 		err = errors.Join(err, t.close())
 	}
 	return err
@@ -143,11 +144,11 @@ func (c *copier) plan(ctx context.Context, srcs []Place) error {
 func (c *copier) operand(ctx context.Context, l landing) error {
 	switch {
 	case l.err != nil:
-		return c.fail(0, l.src.Label, l.err)
+		return c.fail(ctx, nil, 0, l.src.Label, l.err)
 	case l.entry.IsDir():
 		return c.directory(ctx, l)
 	case l.entry.Kind != tree.KindFile:
-		return c.fail(0, l.src.Label, fmt.Errorf("%s: %w: %s", l.src.Label, tree.ErrNotRegular, l.entry.Kind))
+		return c.fail(ctx, nil, 0, l.src.Label, fmt.Errorf("%s: %w: %s", l.src.Label, tree.ErrNotRegular, l.entry.Kind))
 	}
 	j := job{
 		src: l.src.Tree, from: l.src.Path, dst: c.sink, to: l.to,
@@ -156,31 +157,37 @@ func (c *copier) operand(ctx context.Context, l landing) error {
 		entry:  l.entry,
 	}
 	var err error
-	if j.there, err = c.existing(ctx, l.to); err != nil {
-		return c.fail(0, j.label, err)
+	if j.there, j.linked, err = c.existing(ctx, l.to); err != nil {
+		return c.fail(ctx, nil, 0, j.label, err)
 	}
 	return c.queue(ctx, j)
 }
 
-// existing describes what is at p of the destination, nil if nothing is.
-func (c *copier) existing(ctx context.Context, p tree.Path) (*tree.Entry, error) {
+// existing describes what p of the destination leads to, nil if that is
+// nothing, and whether p is a symlink.
+func (c *copier) existing(ctx context.Context, p tree.Path) (there *tree.Entry, linked bool, err error) {
 	if c.names != nil && p.Parent() == c.dst.Path {
 		e, ok := c.names[p.Base()]
 		if !ok {
-			return nil, nil
+			return nil, false, nil
 		}
 		if e.Kind != tree.KindSymlink {
-			return &e, nil
+			return &e, false, nil
 		}
 	}
-	e, err := retryValue(ctx, c, p.String(), func() (tree.Entry, error) { return c.sink.Stat(ctx, p) })
-	switch {
-	case isMissing(err):
-		return nil, nil
-	case err != nil:
-		return nil, err
+	look := func(stat func(context.Context, tree.Path) (tree.Entry, error)) (*tree.Entry, error) {
+		e, err := retryValue(ctx, c, p.String(), func() (tree.Entry, error) { return stat(ctx, p) })
+		if isMissing(err) {
+			return nil, nil
+		}
+		return &e, err
 	}
-	return &e, nil
+	there, err = look(c.sink.Lstat)
+	if err != nil || there == nil || there.Kind != tree.KindSymlink {
+		return there, false, err
+	}
+	there, err = look(c.sink.Stat)
+	return there, true, err
 }
 
 // transportOf names the transport behind a tree, "" for this machine's disk.
@@ -191,36 +198,52 @@ func transportOf(t any) string {
 	return ""
 }
 
+// transportBetween names what lies between the two ends of a copy.
+func transportBetween(src tree.Source, dst tree.Sink) string {
+	if t := transportOf(dst); t != "" {
+		return t
+	}
+	return transportOf(src)
+}
+
 func (c *copier) emit(e Event) {
 	if c.opt.Events != nil {
 		c.opt.Events(e)
 	}
 }
 
-// find adds to what there is to copy.
-func (c *copier) find(files, size int64, complete bool) {
+// find adds to what there is to copy. Listeners hear of it in order.
+func (c *copier) find(files, size int64) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.found.Files += files
 	c.found.Bytes += size
-	c.found.Complete = complete
-	f := c.found
-	c.mu.Unlock()
-	c.emit(f)
+	c.emit(c.found)
 }
 
-// fail records that one file failed. What it returns is nil, or the error when
-// going on with other files would be useless or wrong.
-func (c *copier) fail(id int64, label string, err error) error {
-	if fatal(err) {
-		if errors.Is(err, context.Canceled) {
-			return err
-		}
-		c.emit(Failed{ID: id, Path: label, Err: err})
-		c.failed.Add(1)
-		return err
+// foundAll tells that no more files will be found.
+func (c *copier) foundAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.found.Complete = true
+	c.emit(c.found)
+}
+
+// fail records that one file failed, part of the directory copy root if that is
+// not nil. What it returns is nil, or the error when going on with other files
+// would be useless or wrong.
+func (c *copier) fail(ctx context.Context, root *copiedTree, id int64, label string, err error) error {
+	if ctx.Err() != nil {
+		return err // not this file's fault, and nothing worth telling of each
 	}
 	c.emit(Failed{ID: id, Path: label, Err: err})
 	c.failed.Add(1)
+	if root != nil {
+		root.failed.Store(true)
+	}
+	if fatal(err) {
+		return err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.errs) < maxErrs {

@@ -9,22 +9,26 @@ import (
 // An Event tells a listener what happens during a copy.
 type Event interface{ event() }
 
-// Found tells how much there is to copy as far as is known by now.
-// Files that turn out to be there already are among it.
+// Found tells how many files, symlinks left out, there are to copy and how large
+// they are, as far as is known by now. Those that turn out to be there already
+// are among them. Bytes is what comes together of Moved, of the sizes of files
+// Finished without being Started, and of what was left of those that Failed.
 type Found struct {
 	Files    int64
 	Bytes    int64
 	Complete bool // nothing more will be found
 }
 
-// Started tells that a file has begun to move.
+// Started tells that a file has begun to move. Exactly one Finished or Failed
+// follows, unless the copy is stopped before that.
 type Started struct {
 	ID   int64 // names the file in later events
 	Path string
-	Size int64
+	Size int64 // bytes; -1: not known
 }
 
-// Moved tells that bytes of a file are done since the last Moved.
+// Moved tells that bytes of a file are done since the last Moved. No byte is
+// told twice, however often it is sent; Finished tells what really moved.
 type Moved struct {
 	ID      int64
 	Bytes   int64
@@ -32,7 +36,7 @@ type Moved struct {
 	Hole    bool // zeros that neither side stores
 }
 
-// Finished tells that a file has its final name.
+// Finished tells that a file or symlink has its final name.
 type Finished struct {
 	ID        int64
 	Path      string
@@ -49,7 +53,7 @@ type Finished struct {
 
 // Failed tells that a file could not be copied and that the copy goes on.
 type Failed struct {
-	ID   int64 // 0 when the file had not begun to move
+	ID   int64 // 0 when it had not been Started
 	Path string
 	Err  error
 }

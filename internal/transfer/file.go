@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"transferd/internal/tree"
@@ -22,14 +23,16 @@ type job struct {
 	origin string
 	entry  tree.Entry  // the source, as found
 	there  *tree.Entry // what has the final name, nil if nothing does
+	linked bool        // a symlink with the final name leads to there, and is meant
+	root   *copiedTree // the directory copy that it is part of, nil if none
 }
 
 // queue starts the copy of j unless it is done already. It blocks while too
 // many files are in flight.
 func (c *copier) queue(ctx context.Context, j job) error {
-	c.find(1, j.entry.Size, false)
-	if !c.opt.Checksum {
-		if stop, err := c.skip(ctx, j); stop || err != nil {
+	c.find(1, j.entry.Size)
+	if !c.opt.Checksum && c.mended(j).IsZero() {
+		if settled, err := c.skip(ctx, j); settled || err != nil {
 			return err
 		}
 	}
@@ -37,47 +40,12 @@ func (c *copier) queue(ctx context.Context, j job) error {
 		return err
 	}
 	c.group.Go(func() error {
-		if c.opt.Checksum {
-			if stop, err := c.skip(ctx, j); stop || err != nil {
-				return err
-			}
+		if settled, err := c.skip(ctx, j); settled || err != nil {
+			return err
 		}
 		return c.copyFile(ctx, j)
 	})
 	return nil
-}
-
-// skip deals with a file that needs no copy; it reports whether j is settled.
-func (c *copier) skip(ctx context.Context, j job) (bool, error) {
-	done, err := c.done(ctx, j)
-	if err == nil && done {
-		err = c.mend(ctx, j)
-	}
-	if err != nil {
-		return true, c.fail(0, j.label, err)
-	}
-	status := Skipped
-	switch {
-	case done:
-		c.skipped.Add(1)
-	case c.opt.DryRun:
-		status = Planned
-		c.files.Add(1)
-	default:
-		return false, nil
-	}
-	c.emit(Finished{
-		ID: c.ids.Add(1), Path: j.label, Size: j.entry.Size, Transport: c.transport(j), Status: status,
-	})
-	return true, nil
-}
-
-// transport names what lies between the two ends of j.
-func (c *copier) transport(j job) string {
-	if t := transportOf(j.dst); t != "" {
-		return t
-	}
-	return transportOf(j.src)
 }
 
 // copyFile copies one file, over several connections in a row if it must.
@@ -85,30 +53,33 @@ func (c *copier) copyFile(ctx context.Context, j job) error {
 	f := newFile(c, j)
 	start := time.Now()
 	c.emit(Started{ID: f.id, Path: j.label, Size: j.entry.Size})
-	attempt := 0
 	err := c.retryWhile(ctx, j.label, func() (bool, error) {
-		attempt++
-		before := f.moved.Load()
-		err := f.attempt(ctx, attempt)
-		return f.moved.Load() > before, err
+		f.advanced = false
+		err := f.attempt(ctx)
+		return f.advanced, err
 	})
-	if err != nil {
-		return c.fail(f.id, j.label, err)
+	end := Finished{ID: f.id, Path: j.label, Size: f.size, Transport: transportBetween(j.src, j.dst), Status: Copied}
+	switch {
+	case c.opt.Overwrite == OverwriteNever && errors.Is(err, fs.ErrExist):
+		// Somebody else was faster, and keeps the name.
+		c.skipped.Add(1)
+		end.Status = Skipped
+	case err != nil:
+		return c.fail(ctx, j.root, f.id, j.label, err)
+	default:
+		c.files.Add(1)
+		c.resumed.Add(f.resumed.Load())
+		end.Digest, end.HasDigest, end.Verified = f.digest, f.hasDigest, f.receipt.Verified
 	}
-	c.files.Add(1)
 	c.sent.Add(f.sent.Load())
-	c.resumed.Add(f.resumed.Load())
-	c.emit(Finished{
-		ID: f.id, Path: j.label, Size: f.size, Sent: f.sent.Load(), Resumed: f.resumed.Load(),
-		Duration: time.Since(start), Digest: f.digest, HasDigest: f.hasDigest,
-		Transport: c.transport(j), Verified: f.receipt.Verified, Status: Copied,
-	})
+	end.Sent, end.Resumed, end.Duration = f.sent.Load(), f.resumed.Load(), time.Since(start)
+	c.emit(end)
 	return nil
 }
 
 // attempt copies the file once, from where the last attempt left it.
-func (f *file) attempt(ctx context.Context, attempt int) error {
-	if attempt > 1 {
+func (f *file) attempt(ctx context.Context) error {
+	if f.committing {
 		if done, err := f.committedBefore(ctx); done || err != nil {
 			return err
 		}
@@ -118,17 +89,21 @@ func (f *file) attempt(ctx context.Context, attempt int) error {
 		return err
 	}
 	defer func() { _ = r.Close() }() // it was only read
-	if attempt > 1 || f.entry.Grain == 0 {
+	// What a listing said may be out of date. To ask costs a round trip where a
+	// network is between; there it is done only when there is a reason.
+	if f.tried || f.entry.Grain == 0 || transportOf(f.src) == "" {
 		if f.entry, err = r.Stat(ctx); err != nil {
 			return err
 		}
 	}
+	again := !f.tried
+	f.tried = true
 	err = f.copyOnce(ctx, r)
-	if !errors.Is(err, tree.ErrSourceChanged) || attempt > 1 || ctx.Err() != nil {
+	if !again || !errors.Is(err, tree.ErrSourceChanged) || ctx.Err() != nil {
 		return err
 	}
-	// The entry came from a listing: the file may have changed between that and
-	// the open, before any byte was read. What it is now decides.
+	// Whether it changed before its first byte was read or after, what arrived
+	// is of use for what it is now.
 	if f.entry, err = r.Stat(ctx); err != nil {
 		return err
 	}
@@ -138,15 +113,35 @@ func (f *file) attempt(ctx context.Context, attempt int) error {
 // committedBefore reports whether an earlier attempt had succeeded although
 // the connection broke before it could say so.
 func (f *file) committedBefore(ctx context.Context) (bool, error) {
-	there, err := f.dst.Lstat(ctx, f.to)
+	look := f.dst.Lstat
+	if f.linked {
+		look = f.dst.Stat
+	}
+	there, err := look(ctx, f.to)
 	if isMissing(err) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	return f.committing && f.c.opt.Preserve.Times && there.Kind == tree.KindFile && there.Size == f.size &&
-		tree.SameTime(there.Mtime, f.entry.Mtime, max(there.Grain, f.entry.Grain)), nil
+	times := f.c.opt.Preserve.Times
+	switch {
+	case there.Kind != tree.KindFile || there.Size != f.size,
+		times && !tree.SameTime(there.Mtime, f.entry.Mtime, grainOf(there, f.entry)):
+		return false, nil
+	case times && !f.c.opt.Checksum:
+		// What was there before differed in one of both: it would have been
+		// skipped else.
+	case !f.hasDigest:
+		return false, nil
+	default:
+		d, err := sum(ctx, f.dst, f.to, f.c.memory)
+		if err != nil || d != f.digest {
+			return false, err
+		}
+	}
+	f.receipt.Verified = tree.VerifiedSampled
+	return true, nil
 }
 
 // copyOnce moves the bytes of r to a Writer and ends it.
@@ -164,8 +159,11 @@ func (f *file) copyOnce(ctx context.Context, r tree.Reader) error {
 	if err := f.sourceUnchanged(ctx, r); err != nil {
 		return suspend(ctx, w, err)
 	}
+	f.sum()
 	f.committing = true
-	f.receipt, err = w.Commit(ctx, f.final())
+	f.receipt, err = w.Commit(ctx, tree.Final{
+		Size: f.size, Values: f.values, Digest: f.digest, HasDigest: f.hasDigest, Attr: f.attr(),
+	})
 	return err
 }
 
@@ -178,12 +176,23 @@ func (f *file) upload() tree.Upload {
 	}
 }
 
+// attr is what of the source the copy gets. A file that is replaced keeps its
+// own mode where the source's is not wanted.
+func (f *file) attr() tree.Attr {
+	a := f.c.attr(f.entry)
+	if !f.c.opt.Preserve.Mode && f.there != nil && f.there.Kind == tree.KindFile {
+		a.Perm = nil
+	}
+	return a
+}
+
 // suspend ends w so that a later run finds what arrived, also when ctx has
 // ended, and returns cause.
 func suspend(ctx context.Context, w tree.Writer, cause error) error {
+	stopped := ctx.Err() != nil || errors.Is(cause, tree.ErrLost)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), suspendTime)
 	defer cancel()
-	if err := w.Suspend(ctx); err != nil && !errors.Is(cause, tree.ErrLost) && !errors.Is(cause, context.Canceled) {
+	if err := w.Suspend(ctx); err != nil && !stopped {
 		return errors.Join(cause, err)
 	}
 	return cause
@@ -195,29 +204,32 @@ func (f *file) sourceUnchanged(ctx context.Context, r tree.Reader) error {
 	if err != nil {
 		return err
 	}
-	if now.Size != f.entry.Size || !tree.SameTime(now.Mtime, f.entry.Mtime, max(now.Grain, f.entry.Grain)) {
+	if changed(f.entry, now) {
 		return fmt.Errorf("%s: %w", f.label, tree.ErrSourceChanged)
 	}
 	return nil
 }
 
-// final is what Commit is told of the file.
-func (f *file) final() tree.Final {
-	f.sum()
-	return tree.Final{
-		Size: f.size, Values: f.values, Digest: f.digest, HasDigest: f.hasDigest, Attr: f.c.attr(f.entry),
-	}
+// changed reports whether a file that was a and is b now may have other
+// contents. What a tree cannot tell does not count.
+func changed(a, b tree.Entry) bool {
+	return a.Size != b.Size || !tree.SameTime(a.Mtime, b.Mtime, grainOf(a, b)) ||
+		(a.Inode != b.Inode && a.Inode != 0 && b.Inode != 0) ||
+		(!a.Ctime.Equal(b.Ctime) && !a.Ctime.IsZero() && !b.Ctime.IsZero())
 }
 
-// attr is what of e the copy gets.
+// attr is what of e its copy gets.
 func (c *copier) attr(e tree.Entry) tree.Attr {
-	a := tree.Attr{Perm: ptr(e.Perm & 0o777)}
+	perm := e.Perm & 0o777
 	if !c.opt.Preserve.Mode {
-		*a.Perm &^= c.opt.Umask
+		perm &^= c.opt.Umask
 	}
+	a := tree.Attr{Perm: &perm}
 	if c.opt.Preserve.Owner {
 		a.Owner = &tree.Owner{UID: e.UID, GID: e.GID}
-		a.Perm = ptr(e.Perm)
+		if c.opt.Preserve.Mode {
+			perm = e.Perm // setuid and setgid belong to this owner
+		}
 	}
 	if c.opt.Preserve.Times {
 		a.Mtime, a.Atime = &e.Mtime, &e.Atime

@@ -2,7 +2,6 @@ package transfer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -19,7 +18,7 @@ type landing struct {
 	src   Place
 	entry tree.Entry // the operand, a typed symlink followed as scp does
 	to    tree.Path
-	fresh bool // a directory that must be made
+	there *tree.Entry // of a directory: what has the name already, nil if it is to be made
 	err   error
 }
 
@@ -36,7 +35,7 @@ func (c *copier) land(ctx context.Context, srcs []Place) ([]landing, error) {
 	if err != nil && !missing {
 		return nil, err
 	}
-	isDir := err == nil && target.IsDir()
+	isDir := !missing && target.IsDir()
 	if err := c.checkTarget(len(srcs), missing, isDir); err != nil {
 		return nil, err
 	}
@@ -51,17 +50,26 @@ func (c *copier) land(ctx context.Context, srcs []Place) ([]landing, error) {
 			return nil, err
 		}
 	}
+	d := destination{into: isDir || (missing && c.dst.Slash), missing: missing}
+	if err == nil {
+		d.entry = &target
+	} else if d.into && !c.opt.NoTargetDir && !c.opt.DryRun {
+		// A directory that was just made.
+		d.entry = &tree.Entry{Kind: tree.KindDir, Perm: 0o777}
+	}
 	taken := map[tree.Path]string{}
 	lands := make([]landing, 0, len(srcs))
 	for _, src := range srcs {
-		l := c.landOne(ctx, src, isDir || (missing && c.dst.Slash), missing)
-		if prev, ok := taken[l.to]; ok && l.err == nil && !l.entry.IsDir() {
+		l := c.landOne(ctx, src, d)
+		if prev, ok := taken[l.to]; ok && l.err == nil {
 			l.err = &UsageError{
 				What: fmt.Sprintf("%s: would overwrite the copy of %s", src.Label, prev),
-				Hint: "copy them to different names, one by one",
+				Hint: "copy them to different names, or one after the other",
 			}
 		}
-		taken[l.to] = src.Label
+		if l.err == nil {
+			taken[l.to] = src.Label
+		}
 		lands = append(lands, l)
 	}
 	return lands, nil
@@ -83,69 +91,77 @@ func (c *copier) checkTarget(operands int, missing, isDir bool) error {
 	return nil
 }
 
-// landOne places one operand. into says that the destination is a directory,
-// missing that it did not exist before this command.
-func (c *copier) landOne(ctx context.Context, src Place, into, missing bool) landing {
+// A destination is what the operands of a command land in or at.
+type destination struct {
+	into    bool        // it is a directory, or will be
+	missing bool        // it did not exist before this command
+	entry   *tree.Entry // nil: it does not exist now
+}
+
+// landOne places one operand.
+func (c *copier) landOne(ctx context.Context, src Place, d destination) landing {
 	l := landing{src: src, to: c.dst.Path}
 	l.entry, l.err = retryValue(ctx, c, src.Label, func() (tree.Entry, error) { return src.Tree.Stat(ctx, src.Path) })
-	if l.err != nil {
-		return l
-	}
-	base := src.Path.Base()
-	contents := src.Contents || src.Path == tree.Root
-	if !l.entry.IsDir() {
-		if into && c.opt.NoTargetDir {
-			l.err = fmt.Errorf("%s: %w", c.dst.Label, tree.ErrIsDir)
+	switch {
+	case l.err != nil:
+	case l.entry.IsDir():
+		l.err = c.landDir(ctx, &l, d)
+	case d.into && c.opt.NoTargetDir:
+		l.err = fmt.Errorf("%s: %w", c.dst.Label, tree.ErrIsDir)
+	default:
+		if d.into {
+			l.to = c.dst.Path.Join(src.Path.Base())
 		}
-		if into {
-			l.to = c.dst.Path.Join(base)
-		}
-		l.err = errors.Join(l.err, c.sameFile(ctx, l))
-		return l
-	}
-	if !c.opt.Recursive {
-		l.err = &UsageError{What: src.Label + " is a directory", Hint: "copy it with -r"}
-		return l
-	}
-	if into && !c.opt.NoTargetDir && !contents && !c.unfinished(ctx, src, c.dst.Path) {
-		l.to = c.dst.Path.Join(base)
-		l.fresh, l.err = c.needsDir(ctx, l.to)
-		if l.fresh && !missing && !c.dst.Slash && c.looksAlike(ctx, src) {
-			c.emit(Hint{fmt.Sprintf("%s exists, so the copy becomes %s/%s; with -T it would be %s itself",
-				c.dst.Label, strings.TrimRight(c.dst.Label, "/"), base, c.dst.Label)})
-		}
-	} else {
-		l.fresh = missing && !c.dst.Slash
-		if !missing && !into {
-			l.err = fmt.Errorf("%s: %w", c.dst.Label, tree.ErrNotDir)
-		}
-	}
-	if l.err == nil && c.inside(src, l.to) {
-		l.err = &UsageError{What: fmt.Sprintf("cannot copy %s into itself", src.Label)}
+		l.err = c.sameFile(ctx, l)
 	}
 	return l
 }
 
-// needsDir reports whether a directory must be made at p. A symlink there is
-// not followed: nobody typed it.
-func (c *copier) needsDir(ctx context.Context, p tree.Path) (bool, error) {
+// landDir places a directory.
+func (c *copier) landDir(ctx context.Context, l *landing, d destination) error {
+	if !c.opt.Recursive {
+		return &UsageError{What: l.src.Label + " is a directory", Hint: "copy it with -r"}
+	}
+	l.there = d.entry
+	nest := d.into && !c.opt.NoTargetDir && !l.src.Contents && l.src.Path != tree.Root
+	if nest {
+		unfinished, err := c.isUnfinished(ctx, l.src.Label, l.src.origin(c.opt.Machine, l.src.Path), c.dst.Path)
+		if err != nil {
+			return err
+		}
+		nest = !unfinished
+	}
+	switch {
+	case nest:
+		base := l.src.Path.Base()
+		l.to = c.dst.Path.Join(base)
+		var err error
+		if l.there, err = c.directoryAt(ctx, l.to); err != nil {
+			return err
+		}
+		if l.there == nil && !d.missing && !c.dst.Slash && c.looksAlike(ctx, l.src) {
+			c.emit(Hint{fmt.Sprintf("%s exists, so the copy becomes %s/%s; with -T it would be %s itself",
+				c.dst.Label, strings.TrimRight(c.dst.Label, "/"), base, c.dst.Label)})
+		}
+	case !d.missing && !d.into:
+		return fmt.Errorf("%s: %w", c.dst.Label, tree.ErrNotDir)
+	}
+	return c.notInside(ctx, l)
+}
+
+// directoryAt describes directory p of the destination, nil if there is none.
+// A symlink there is not followed: nobody typed it.
+func (c *copier) directoryAt(ctx context.Context, p tree.Path) (*tree.Entry, error) {
 	e, err := retryValue(ctx, c, p.String(), func() (tree.Entry, error) { return c.sink.Lstat(ctx, p) })
 	switch {
 	case isMissing(err):
-		return true, nil
+		return nil, nil
 	case err != nil:
-		return false, err
+		return nil, err
 	case !e.IsDir():
-		return false, fmt.Errorf("%s is there already: %w", p, tree.ErrNotDir)
+		return nil, fmt.Errorf("%s is there already: %w", p, tree.ErrNotDir)
 	}
-	return false, nil
-}
-
-// unfinished reports whether directory p is a copy of src that was broken off.
-func (c *copier) unfinished(ctx context.Context, src Place, p tree.Path) bool {
-	marker := markerName(src.origin(c.opt.Machine, src.Path), p)
-	_, err := retryValue(ctx, c, src.Label, func() (tree.Entry, error) { return c.sink.Lstat(ctx, p.Join(marker)) })
-	return err == nil
+	return &e, nil
 }
 
 // looksAlike reports whether the destination already holds names of src, as it
@@ -167,7 +183,7 @@ func (c *copier) looksAlike(ctx context.Context, src Place) bool {
 
 // sameFile refuses to copy a local file over itself.
 func (c *copier) sameFile(ctx context.Context, l landing) error {
-	if transportOf(l.src.Tree) != "" || transportOf(c.sink) != "" || l.entry.Inode == 0 {
+	if !c.isLocal(l.src) || l.entry.Inode == 0 {
 		return nil
 	}
 	there, err := c.sink.Stat(ctx, l.to)
@@ -177,19 +193,29 @@ func (c *copier) sameFile(ctx context.Context, l landing) error {
 	return nil
 }
 
-// inside reports whether p lies in src, on one machine.
-func (c *copier) inside(src Place, p tree.Path) bool {
-	if src.Host != c.dst.Host {
-		return false
+// notInside refuses to copy a directory into itself, as far as the names tell;
+// what they hide the walk notices.
+func (c *copier) notInside(ctx context.Context, l *landing) error {
+	into := &UsageError{What: fmt.Sprintf("cannot copy %s into itself", l.src.Label)}
+	if l.src.Host == c.dst.Host {
+		if l.src.Path == tree.Root || l.to == l.src.Path || strings.HasPrefix(l.to.String(), l.src.Path.String()+"/") {
+			return into
+		}
 	}
-	return src.Path == tree.Root || p == src.Path || strings.HasPrefix(p.String(), src.Path.String()+"/")
-}
-
-func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
-
-func ignoreExist(err error) error {
-	if errors.Is(err, fs.ErrExist) {
+	if !c.isLocal(l.src) || l.entry.Inode == 0 {
 		return nil
 	}
-	return err
+	for p := l.to; ; p = p.Parent() {
+		if e, err := c.sink.Stat(ctx, p); err == nil && e.Inode == l.entry.Inode && e.Device == l.entry.Device {
+			return into
+		}
+		if p == tree.Root {
+			return nil
+		}
+	}
+}
+
+// isLocal reports whether both ends of a copy are on this machine's disks.
+func (c *copier) isLocal(src Place) bool {
+	return transportOf(src.Tree) == "" && transportOf(c.sink) == ""
 }

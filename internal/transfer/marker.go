@@ -1,60 +1,76 @@
 package transfer
 
 import (
-	"cmp"
 	"context"
-	"slices"
-	"strings"
-
-	"golang.org/x/sync/errgroup"
+	"errors"
+	"io/fs"
 
 	"transferd/internal/tree"
 )
 
 // The copy of a directory to a new name is marked as unfinished from the moment
-// it has that name until its last file is durable: it holds a file of
-// markerName's. The directory is made under that same name, with the mark in
-// it, and renamed, so that a kill leaves either nothing or a marked copy, and
-// the same command knows it again and does not nest.
+// it has that name until nothing is left to do for it, so that after a kill the
+// same command knows it again and does not nest. With M the name of its mark:
+//
+//  1. The directory M is made beside the name, in it the mark, a file M.
+//  2. It is renamed to the name. So there is either nothing or a marked copy.
+//  3. Everything is copied into it, directories in it get their attributes.
+//  4. The directory M is made once more beside the copy, as a mark outside,
+//     because no attribute of the copy is final while a name in it goes.
+//  5. The mark inside is removed.
+//  6. The copy gets its attributes.
+//  7. The mark outside is removed.
+//
+// Each step can be done again after it was done, and all of them whenever a mark
+// is found. A copy in which something failed keeps its mark.
 
-// markerName is the name of the mark of a copy from origin at p.
-func markerName(origin string, p tree.Path) string {
+// markName is the name of the mark of a copy from origin at p.
+func markName(origin string, p tree.Path) string {
 	return tree.PartialName(origin, p.Base()) + ".dir"
 }
 
-// makeRoot makes the directory p.to, marked, unless it exists, and makes it
-// writable. It returns the name of the mark in it, "" if there is none. It can
-// be called again after it failed half-way.
-func (c *copier) makeRoot(ctx context.Context, p pair, l landing) (string, error) {
-	marker := markerName(p.origin, p.to)
-	if l.fresh {
-		if made, err := c.needsDir(ctx, p.to); err != nil || !made {
-			return marker, err
+// isUnfinished reports whether directory p of the destination is a copy from
+// origin that was broken off.
+func (c *copier) isUnfinished(ctx context.Context, label, origin string, p tree.Path) (bool, error) {
+	mark := markName(origin, p)
+	there := func(p tree.Path) (bool, error) {
+		_, err := retryValue(ctx, c, label, func() (tree.Entry, error) { return c.sink.Lstat(ctx, p) })
+		if isMissing(err) {
+			return false, nil
 		}
-		tmp := p.to.Parent().Join(marker)
-		if err := ignoreExist(p.dst.Mkdir(ctx, tmp, 0o700)); err != nil {
-			return "", err
+		return err == nil, err
+	}
+	if inside, err := there(p.Join(mark)); inside || err != nil || p == tree.Root {
+		return inside, err
+	}
+	outside := p.Parent().Join(mark)
+	if is, err := there(outside); !is || err != nil {
+		return false, err
+	}
+	// One with a mark in it is left from step 1; what has the name now is not
+	// of that copy.
+	begun, err := there(outside.Join(mark))
+	return !begun && err == nil, err
+}
+
+// makeRoot makes the directory p.to with a mark in it, steps 1 and 2. It can be
+// called again after it failed half-way.
+func (c *copier) makeRoot(ctx context.Context, p pair, e tree.Entry, mark string) error {
+	if made, err := p.dst.Lstat(ctx, p.to); err == nil && made.IsDir() {
+		return nil // by an earlier attempt, before the connection broke
+	}
+	tmp := p.to.Parent().Join(mark)
+	if err := p.dst.Mkdir(ctx, tmp, c.openPerm(e)); err != nil && !errors.Is(err, fs.ErrExist) {
+		if isMissing(err) {
+			// It is the directory around that is missing: say so.
+			_, err = p.dst.Stat(ctx, p.to.Parent())
 		}
-		if err := putMark(ctx, p.dst, tmp.Join(marker)); err != nil {
-			return "", err
-		}
-		return marker, p.dst.Rename(ctx, tmp, p.to, tree.RenameNoReplace)
+		return err
 	}
-	e, err := p.dst.Stat(ctx, p.to)
-	if err != nil {
-		return "", err
+	if err := putMark(ctx, p.dst, tmp.Join(mark)); err != nil {
+		return err
 	}
-	if e.Perm&0o700 != 0o700 {
-		perm := e.Perm&0o777 | 0o700
-		if err := p.dst.SetAttr(ctx, p.to, tree.Attr{Perm: &perm}); err != nil {
-			return "", err
-		}
-	}
-	_, err = p.dst.Lstat(ctx, p.to.Join(marker))
-	if isMissing(err) {
-		return "", nil
-	}
-	return marker, err
+	return p.dst.Rename(ctx, tmp, p.to, tree.RenameNoReplace)
 }
 
 // putMark makes the mark: an empty file, published like any other.
@@ -74,66 +90,47 @@ func putMark(ctx context.Context, dst tree.Sink, p tree.Path) error {
 	return err
 }
 
-// finishDirs gives the directories of the copy their attributes, the deepest
-// first, because a directory may become unreadable by that. A copy in which
-// something failed keeps its mark.
-func (c *copier) finishDirs(ctx context.Context) error {
-	if c.opt.DryRun {
-		return nil
-	}
-	dirs := slices.Clone(c.dirs)
-	slices.SortStableFunc(dirs, func(a, b openDir) int { return cmp.Compare(b.depth, a.depth) })
-	roots := 0
-	for roots < len(dirs) && dirs[len(dirs)-1-roots].depth == 0 {
-		roots++
-	}
-	if err := c.finishSet(ctx, dirs[:len(dirs)-roots]); err != nil {
-		return err
-	}
-	if c.failed.Load() == 0 {
-		for _, t := range c.trees {
-			if t.marker == "" {
-				continue
-			}
-			err := c.retry(ctx, t.marker, func() error { return t.sink.Remove(ctx, t.root.Join(t.marker)) })
-			if err != nil && !isMissing(err) {
+// finishRoot does steps 4 to 7, of which only the sixth is done for a copy that
+// has no mark or keeps it.
+func (c *copier) finishRoot(ctx context.Context, t *copiedTree) error {
+	outside := t.at.Parent().Join(t.mark)
+	marked := t.mark != "" && !t.failed.Load()
+	if marked {
+		err := c.retry(ctx, t.label, func() error {
+			if err := ignoreExist(c.sink.Mkdir(ctx, outside, 0o700)); err != nil {
 				return err
 			}
+			return ignoreMissing(t.top.dst.Remove(ctx, t.top.to.Join(t.mark)))
+		})
+		if err != nil {
+			return c.fail(ctx, t, 0, t.label, err)
 		}
 	}
-	return c.finishSet(ctx, dirs[len(dirs)-roots:])
-}
-
-// finishSet sets the attributes of dirs, equal depths at once.
-func (c *copier) finishSet(ctx context.Context, dirs []openDir) error {
-	for len(dirs) > 0 {
-		n := 1
-		for n < len(dirs) && dirs[n].depth == dirs[0].depth {
-			n++
-		}
-		group, gctx := errgroup.WithContext(ctx)
-		group.SetLimit(c.opt.Files)
-		for _, d := range dirs[:n] {
-			group.Go(func() error {
-				err := c.retry(gctx, d.label, func() error { return d.dst.SetAttr(gctx, d.to, c.attr(d.entry)) })
-				if err != nil {
-					return c.fail(0, d.label, err)
-				}
-				return nil
-			})
-		}
-		if err := group.Wait(); err != nil {
-			return err
-		}
-		dirs = dirs[n:]
+	if err := c.finishDir(ctx, t.top); err != nil {
+		return err
+	}
+	if !marked || t.failed.Load() {
+		return nil
+	}
+	err := c.retry(ctx, t.label, func() error { return ignoreMissing(c.sink.Remove(ctx, outside)) })
+	if err != nil {
+		return c.fail(ctx, t, 0, t.label, err)
 	}
 	return nil
 }
 
-// trimLabel removes the slashes at the end of an operand's name.
-func trimLabel(label string) string {
-	if t := strings.TrimRight(label, "/"); t != "" {
-		return t
+func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+func ignoreMissing(err error) error {
+	if isMissing(err) {
+		return nil
 	}
-	return label
+	return err
+}
+
+func ignoreExist(err error) error {
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
 }

@@ -20,18 +20,18 @@ func (c *copier) retry(ctx context.Context, label string, op func() error) error
 }
 
 // retryWhile is retry for an op that can get further each time: when it says
-// that it did, the count of attempts starts anew.
+// that it did, the count of attempts and the pauses start anew.
 func (c *copier) retryWhile(ctx context.Context, label string, op func() (progress bool, err error)) error {
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
 		progress, err := op()
-		if err == nil || !errors.Is(err, tree.ErrLost) || ctx.Err() != nil {
+		if err == nil || !errors.Is(err, tree.ErrLost) {
 			return err
 		}
 		if progress {
 			attempt, pause = 1, firstPause
 		}
-		if attempt > c.opt.Retries {
+		if attempt > c.opt.Retries || ctx.Err() != nil {
 			return err
 		}
 		c.emit(Retrying{Path: label, Err: err, After: pause, Attempt: attempt})

@@ -3,9 +3,36 @@ package transfer
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"transferd/internal/tree"
 )
+
+// skip deals with a file that needs no copy; it reports whether j is settled.
+// It reads and changes nothing unless Checksum is set or j has to be mended.
+func (c *copier) skip(ctx context.Context, j job) (bool, error) {
+	done, err := c.done(ctx, j)
+	if attr := c.mended(j); err == nil && done && !attr.IsZero() {
+		err = c.retry(ctx, j.label, func() error { return j.dst.SetAttr(ctx, j.to, attr) })
+	}
+	if err != nil {
+		return true, c.fail(ctx, j.root, 0, j.label, err)
+	}
+	status := Skipped
+	switch {
+	case done:
+		c.skipped.Add(1)
+	case c.opt.DryRun:
+		status = Planned
+		c.files.Add(1)
+	default:
+		return false, nil
+	}
+	c.emit(Finished{
+		ID: c.ids.Add(1), Path: j.label, Size: j.entry.Size, Transport: transportBetween(j.src, j.dst), Status: status,
+	})
+	return true, nil
+}
 
 // done reports whether what is at the destination makes copying j needless, and
 // an error when it is something that a file must not replace.
@@ -14,62 +41,62 @@ func (c *copier) done(ctx context.Context, j job) (bool, error) {
 		return false, nil
 	}
 	there := *j.there
-	switch there.Kind {
-	case tree.KindDir:
+	switch {
+	case there.IsDir():
 		return false, fmt.Errorf("%s: destination %s %w", j.label, j.to, tree.ErrIsDir)
-	case tree.KindFile:
-	default:
-		return false, nil
-	}
-	grain := max(j.entry.Grain, there.Grain)
-	switch c.opt.Overwrite {
-	case OverwriteNever:
+	case c.opt.Overwrite == OverwriteNever:
 		return true, nil
-	case OverwriteNewer:
-		newer := j.entry.Mtime.After(there.Mtime) && !tree.SameTime(j.entry.Mtime, there.Mtime, grain)
-		if !newer {
-			return true, nil
-		}
-	case OverwriteAlways:
-	}
-	if j.entry.Size != there.Size {
+	case there.Kind != tree.KindFile:
 		return false, nil
-	}
-	if c.opt.Checksum {
+	case c.opt.Overwrite == OverwriteNewer && !isNewer(j.entry, there):
+		return true, nil
+	case j.entry.Size != there.Size:
+		return false, nil
+	case c.opt.Checksum:
 		return c.sameDigest(ctx, j)
 	}
-	return tree.SameTime(j.entry.Mtime, there.Mtime, grain), nil
+	return tree.SameTime(j.entry.Mtime, there.Mtime, grainOf(j.entry, there)), nil
 }
+
+// isNewer reports whether a was changed after b, as far as both trees can tell.
+func isNewer(a, b tree.Entry) bool {
+	return a.Mtime.After(b.Mtime) && !tree.SameTime(a.Mtime, b.Mtime, grainOf(a, b))
+}
+
+// grainOf is the coarser resolution of the times of a and b.
+func grainOf(a, b tree.Entry) time.Duration { return max(a.Grain, b.Grain) }
 
 // sameDigest compares both files by reading them.
 func (c *copier) sameDigest(ctx context.Context, j job) (bool, error) {
-	a, err := sum(ctx, j.src, j.from)
+	a, err := c.sum(ctx, j.label, j.src, j.from)
 	if err != nil {
 		return false, err
 	}
-	b, err := sum(ctx, j.dst, j.to)
+	b, err := c.sum(ctx, j.label, j.dst, j.to)
 	if isMissing(err) {
 		return false, nil
 	}
 	return a == b, err
 }
 
-// mend gives a file that needs no copy the attributes that it should have.
-func (c *copier) mend(ctx context.Context, j job) error {
-	if c.opt.Overwrite != OverwriteAlways || c.opt.DryRun {
-		return nil
-	}
+func (c *copier) sum(ctx context.Context, label string, src tree.Source, p tree.Path) (tree.Digest, error) {
+	return retryValue(ctx, c, label, func() (tree.Digest, error) { return sum(ctx, src, p, c.memory) })
+}
+
+// mended returns the attributes that a file which needs no copy lacks. Those of
+// what a symlink leads to cannot be set by its name.
+func (c *copier) mended(j job) tree.Attr {
 	var attr tree.Attr
+	if c.opt.Overwrite != OverwriteAlways || c.opt.DryRun || j.there == nil || j.linked || j.there.Kind != tree.KindFile {
+		return attr
+	}
 	if c.opt.Preserve.Mode && j.entry.Perm&0o777 != j.there.Perm&0o777 {
 		attr.Perm = ptr(j.entry.Perm & 0o777)
 	}
-	if c.opt.Preserve.Times && c.opt.Checksum {
+	if c.opt.Preserve.Times && c.opt.Checksum && !tree.SameTime(j.entry.Mtime, j.there.Mtime, grainOf(j.entry, *j.there)) {
 		attr.Mtime = &j.entry.Mtime
 	}
-	if attr.IsZero() {
-		return nil
-	}
-	return c.retry(ctx, j.label, func() error { return j.dst.SetAttr(ctx, j.to, attr) })
+	return attr
 }
 
 func ptr[T any](v T) *T { return &v }
