@@ -146,12 +146,11 @@ func (v *server) openLane(ctx context.Context) (io.ReadWriteCloser, error) {
 // on, and reports whether none is left.
 func (v *server) dismissed() bool {
 	v.links = slices.DeleteFunc(v.links, func(l *link) bool {
-		channels, room := l.load()
-		if room || channels > 0 {
-			return false
+		channels, _ := l.load()
+		if channels == 0 {
+			l.close()
 		}
-		l.close()
-		return true
+		return channels == 0
 	})
 	return len(v.links) == 0
 }
