@@ -45,6 +45,7 @@ type server struct {
 	refused bool         // the server took no further connection
 	closed  bool
 	entered bool   // a login has succeeded before
+	served  bool   // and a lane was opened
 	asker   *asker // of the handshake that is going on
 }
 
@@ -118,6 +119,7 @@ func (v *server) openLane(ctx context.Context) (io.ReadWriteCloser, error) {
 		opened, err := l.openLane(ctx)
 		switch {
 		case err == nil:
+			v.served = true
 			v.log.DebugContext(ctx, "lane opened", "server", v.s.label(), "connection", slices.Index(v.links, l)+1, "connections", len(v.links))
 			return opened, nil
 		case ctx.Err() != nil:
@@ -183,7 +185,7 @@ func (v *server) closeHops() {
 // what it is for the copy that runs: a connection lost, which the engine may
 // wait for. A first connection that fails is told as it is.
 func (v *server) again(err error) error {
-	if !v.entered || !errors.Is(err, ErrConnect) {
+	if !v.served || !errors.Is(err, ErrConnect) {
 		return err
 	}
 	p := &problem{kind: tree.ErrLost, text: v.s.label() + ": " + tree.ErrLost.Error() + ", and not made again: " + err.Error()}
