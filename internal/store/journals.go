@@ -19,8 +19,9 @@ func OpenJournals(dir string) tree.Journals {
 }
 
 type journals struct {
-	path string
-	hub  *hub
+	path  string
+	hub   *hub
+	locks rangeLocks
 }
 
 // OpenJournal opens or makes the journal named by key. Its file is named by

@@ -120,6 +120,10 @@ type Journals interface {
 	// OpenJournal opens or makes the journal named by key, any text, and holds
 	// it against other processes: ErrBusy after 15 s of waiting.
 	OpenJournal(ctx context.Context, key string, h JournalHeader) (Journal, error)
+
+	// Lock holds key, any text, against other uploads of this machine that have
+	// no journal, until unlock is called: ErrBusy after 15 s of waiting.
+	Lock(ctx context.Context, key string) (unlock func(), err error)
 }
 
 // JournalHeader is what a journal must agree with to be continued.

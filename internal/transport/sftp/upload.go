@@ -41,6 +41,7 @@ type upload struct {
 
 	kick    chan struct{} // size 1: the flusher should look
 	stop    context.CancelFunc
+	unlock  func() // lets the next run of an upload without a journal begin
 	flusher sync.WaitGroup
 	flushMu sync.Mutex // held by who makes a batch durable
 
@@ -76,6 +77,7 @@ func (w *upload) init() {
 	w.change.L = &w.mu
 	w.kick = make(chan struct{}, 1)
 	w.stop = func() {}
+	w.unlock = func() {}
 }
 
 // Have implements tree.Writer.

@@ -52,7 +52,36 @@ func (b *beginning) start(ctx context.Context) (*upload, error) {
 	if b.resumable() || b.u.InPlace {
 		return b.look(ctx)
 	}
-	// A small file: the target is looked at and the partial made in one round
+	unlock, err := b.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w, err := b.small(ctx)
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	w.unlock = unlock
+	return w, nil
+}
+
+// lock keeps another run of the same upload from removing a partial that has no
+// journal, and making it anew, while this one is about to publish it.
+func (b *beginning) lock(ctx context.Context) (unlock func(), err error) {
+	if b.c.o.Journals == nil {
+		return func() {}, nil
+	}
+	return b.c.o.Journals.Lock(ctx, b.key(b.partial()))
+}
+
+// key names the upload to partial part among those of this machine.
+func (b *beginning) key(part string) string {
+	return fmt.Sprintf("%s\n%s\n%s", b.c.o.User, part, b.u.Origin)
+}
+
+// small begins an upload that has no journal.
+func (b *beginning) small(ctx context.Context) (*upload, error) {
+	// The target is looked at and the partial made in one round
 	// trip, as if the target were nothing special. It hardly ever is.
 	looked := newCall()
 	if err := b.l.send(ctx, queryOn(typeLstat, b.target), looked); err != nil {
@@ -156,10 +185,9 @@ func (b *beginning) special(ctx context.Context, where place, was attrs) (*uploa
 func (b *beginning) open(ctx context.Context, where place, part string, was attrs) (*upload, error) {
 	var j tree.Journal
 	if b.resumable() {
-		key := fmt.Sprintf("%s\n%s\n%s", b.c.o.User, part, b.u.Origin)
 		head := tree.JournalHeader{Size: b.u.Size, ChunkSize: b.u.ChunkSize, Source: b.u.Source}
 		var err error
-		if j, err = b.c.o.Journals.OpenJournal(ctx, key, head); err != nil {
+		if j, err = b.c.o.Journals.OpenJournal(ctx, b.key(part), head); err != nil {
 			return nil, err
 		}
 	}

@@ -21,6 +21,7 @@ func (w *upload) Commit(ctx context.Context, f tree.Final) (tree.Receipt, error)
 	if !w.end() {
 		return tree.Receipt{}, tree.ErrClosed
 	}
+	defer w.unlock()
 	receipt, err := w.commit(ctx, f)
 	if err == nil {
 		return receipt, nil

@@ -99,6 +99,7 @@ func (w *upload) Suspend(ctx context.Context) error {
 	if !w.end() {
 		return nil
 	}
+	defer w.unlock()
 	return w.suspend(ctx)
 }
 
@@ -129,6 +130,7 @@ func (w *upload) Abort(ctx context.Context) error {
 	if !w.end() {
 		return nil
 	}
+	defer w.unlock()
 	err := w.discard(ctx)
 	if w.j != nil {
 		err = errors.Join(err, w.j.Remove())

@@ -1,0 +1,6 @@
+package store
+
+import "golang.org/x/sys/unix"
+
+// setLock sets a lock that belongs to the process, which has the file open once.
+const setLock = unix.F_SETLK
