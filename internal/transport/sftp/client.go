@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"transferd/internal/tree"
 )
@@ -17,14 +18,20 @@ type Dialer func(ctx context.Context) (io.ReadWriteCloser, error)
 // ClientOptions are the settings of a Client. The zero value works.
 type ClientOptions struct {
 	Journals tree.Journals // what is durable of uploads; nil: they do not resume
-	Lanes    int           // channels to spread over; 0: as many as the load asks for, at most 4
+	Lanes    int           // channels to spread over; 0: as many as the load and the distance ask for
 	User     string        // the account, user@host:port: part of a journal's key, and named in errors
 	Log      *slog.Logger  // nil: discarded
 }
 
-// defaultLanes is how far a Client spreads by itself: OpenSSH allows ten
-// sessions on a connection, and its server has one thread for each.
-const defaultLanes = 4
+// How far a Client spreads by itself. Nearby two lanes keep two cores busy at
+// each end; more only take turns. Far away each lane moves one SSH window (2 MiB)
+// a round trip, whatever the line could carry, so it takes several. OpenSSH
+// allows ten sessions on a connection.
+const (
+	nearLanes = 2
+	farLanes  = 8
+	farTrip   = 5 * time.Millisecond // the round trip from which on a server is far
+)
 
 // growAt is the load of the least busy lane, in bytes, that is worth one more.
 const growAt = 256 << 10
@@ -46,7 +53,8 @@ type Client struct {
 
 	mu     sync.Mutex
 	lanes  []*lane
-	limit  int // how many lanes there may be; falls when the server refuses one more
+	limit  int           // how many lanes there may be; falls when the server refuses one more
+	trip   time.Duration // a round trip to the server, as the first lane found it
 	closed bool
 	home   tree.Path // "": not asked yet
 }
@@ -67,7 +75,6 @@ func NewClient(ctx context.Context, dial Dialer, o ClientOptions) (*Client, erro
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
-	c.limit = c.wanted()
 	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if _, err := c.lane(ctx); err != nil {
 		c.cancel()
@@ -76,12 +83,16 @@ func NewClient(ctx context.Context, dial Dialer, o ClientOptions) (*Client, erro
 	return c, nil
 }
 
-// wanted is how many lanes there may be while the server refuses none.
+// wanted is how many lanes there may be while the server refuses none. c.mu is
+// held.
 func (c *Client) wanted() int {
-	if c.o.Lanes > 0 {
+	switch {
+	case c.o.Lanes > 0:
 		return c.o.Lanes
+	case c.trip >= farTrip:
+		return farLanes
 	}
-	return defaultLanes
+	return nearLanes
 }
 
 // Close closes all channels and waits for everything that serves them.
@@ -142,6 +153,7 @@ func (c *Client) add(l *lane, first bool) error {
 		c.lanes = append(c.lanes, l)
 	}
 	if first {
+		c.trip = l.trip
 		c.limit = c.wanted()
 	}
 	c.mu.Unlock()
@@ -149,7 +161,7 @@ func (c *Client) add(l *lane, first bool) error {
 		l.close(tree.ErrClosed)
 		return tree.ErrClosed
 	}
-	c.log.Debug("sftp channel open", "read_size", l.maxRead, "write_size", l.maxWrite)
+	c.log.Debug("sftp channel open", "read_size", l.maxRead, "write_size", l.maxWrite, "round_trip", l.trip)
 	return nil
 }
 

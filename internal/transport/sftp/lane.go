@@ -9,6 +9,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/pkg/sftp"
 
@@ -31,6 +32,7 @@ type lane struct {
 	ext      map[string]string
 	maxRead  int
 	maxWrite int
+	trip     time.Duration // a round trip to the server; too long at worst
 
 	load  atomic.Int64 // weight of all requests without an answer
 	out   outbox
@@ -56,6 +58,7 @@ func newLane(ctx context.Context, ch io.ReadWriteCloser) (*lane, error) {
 	l.group.Go(l.read)
 
 	var err error
+	start := time.Now()
 	greeted := make(chan struct{})
 	l.group.Go(func() {
 		defer close(greeted)
@@ -69,6 +72,7 @@ func newLane(ctx context.Context, ch io.ReadWriteCloser) (*lane, error) {
 		err = ctx.Err()
 	}
 	if err == nil {
+		l.trip = time.Since(start) // with the start of the server's program
 		err = l.askLimits(ctx)
 	}
 	if err != nil {
@@ -86,10 +90,12 @@ func (l *lane) askLimits(ctx context.Context) error {
 	if !l.has(extLimits) {
 		return nil
 	}
+	start := time.Now()
 	c, err := l.do(ctx, extended(extLimits))
 	if err != nil {
 		return err
 	}
+	l.trip = min(l.trip, time.Since(start))
 	r, err := c.as(typeExtendedReply)
 	if err != nil {
 		return nil //nolint:nilerr // a server that cannot tell gets what every server takes
