@@ -94,6 +94,7 @@ func hintTable() []hintLine {
 		{tree.ErrNotRegular, "only regular files, directories and symlinks are copied"},
 		{tree.ErrNotEmpty, "rm -r removes a directory with what is in it"},
 		{tree.ErrIsDir, "rm -r removes a directory"},
+		{tree.ErrNotDir, "name a directory there, or make one with 'transfer mkdir'"},
 		{fs.ErrNotExist, "check the name; 'transfer ls' on the directory above shows what is there"},
 		{fs.ErrPermission, "the account that this runs as may not do that there"},
 	}

@@ -46,7 +46,6 @@ func (n *netFlags) add(cmd *cobra.Command) {
 	addText(f, "timeout", "", "DUR", "give up connecting after this long, such as 20s")
 	f.BoolVar(&n.json, "json", false, "print events and results as JSON, one object a line")
 	f.StringVar(&n.config, "config", "", "the configuration `FILE` (default: see 'transfer config path')")
-	cmd.MarkFlagsMutuallyExclusive("ipv4", "ipv6")
 }
 
 // configFlags names the flags that are keys of the client's configuration.
@@ -83,6 +82,9 @@ func (n *netFlags) given(cmd *cobra.Command) config.ClientFlags {
 // load returns the effective settings of cmd, or everything that is wrong with
 // them.
 func (n *netFlags) load(cmd *cobra.Command) (config.Client, error) {
+	if n.ipv4 && n.ipv6 {
+		return config.Client{}, usagef("-4 and -6 do not go together; without both any address will do")
+	}
 	return config.LoadClient(config.FindClient(n.config), n.given(cmd))
 }
 
@@ -126,18 +128,23 @@ func addText(f *pflag.FlagSet, name, short, kind, usage string) {
 
 // A refusedFlag is one of scp's that transfer does not have: using it says what
 // to do instead.
-type refusedFlag struct{ instead string }
+type refusedFlag struct{ letter, instead string }
 
 func (r refusedFlag) String() string { return "" }
 func (r refusedFlag) Type() string   { return "refused" }
 func (r refusedFlag) Set(string) error {
-	return fmt.Errorf("not a flag of transfer: %s", r.instead)
+	return &insteadError{fmt.Sprintf("-%s is not a flag of transfer: %s", r.letter, r.instead)}
 }
+
+// An insteadError says what to use instead of a flag.
+type insteadError struct{ text string }
+
+func (e *insteadError) Error() string { return e.text }
 
 // refuse adds a hidden flag that only says what to use instead. With an operand
 // it takes one, as scp does.
 func refuse(f *pflag.FlagSet, name, short string, operand bool, instead string) {
-	f.VarP(refusedFlag{instead}, name, short, "")
+	f.VarP(refusedFlag{short, instead}, name, short, "")
 	flag := f.Lookup(name)
 	flag.Hidden = true
 	if !operand {

@@ -72,6 +72,10 @@ path, or - for stdin or stdout. ./a:b is the local file "a:b".
 	root.SetOut(env.stdout)
 	root.SetErr(env.stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		// What scp has and we have not says itself what to do instead.
+		if instead := new(insteadError); errors.As(err, &instead) {
+			return usagef("%w", instead)
+		}
 		return &usageError{err: err, hint: fmt.Sprintf("'%s --help' lists its flags", cmd.CommandPath())}
 	})
 	root.AddCommand(

@@ -137,7 +137,7 @@ func (r *configReader) read(path string) error {
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return fmt.Errorf("ssh_config: %w", err)
+		return usage("ssh_config cannot be used: %v; -F names another, -F none reads no file", err)
 	}
 	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
 	text = bytes.ReplaceAll(text, []byte("\t"), []byte(" "))

@@ -269,7 +269,7 @@ func splitPort(raw, place string) (host string, port int, err error) {
 	}
 	host, digits := place[:end+colon], place[end+colon+1:]
 	if strings.Contains(digits, ":") {
-		return "", 0, usage("target %q: an IPv6 address goes in brackets: //[%s]/path", raw, place)
+		return "", 0, usage("target %q: an IPv6 address goes in brackets: //[%s]/path", raw, strings.Trim(place, "[]"))
 	}
 	port, err = ParsePort(digits)
 	if err != nil {
