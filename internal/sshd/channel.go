@@ -20,8 +20,10 @@ type channel struct {
 	requests <-chan *ssh.Request
 	served   chan struct{} // closed when nothing runs on it any more
 
-	raw     atomic.Bool // the client's terminal is in raw mode
-	reading atomic.Bool // waiting for the client
+	raw     atomic.Bool  // the client's terminal is in raw mode
+	serving atomic.Bool  // there is an SFTP session on it
+	reading atomic.Bool  // waiting for the client
+	writing atomic.Int32 // Writes that wait for the client
 	data    *moment     // of the last byte
 }
 
@@ -127,6 +129,8 @@ func (ch *channel) sftp(ctx context.Context) error {
 	}
 	log.DebugContext(ctx, "sftp session begins")
 	defer log.DebugContext(ctx, "sftp session ends")
+	ch.serving.Store(true)
+	defer ch.serving.Store(false)
 	if err := sftp.Serve(ctx, ch, tree, sftp.ServerOptions{Log: log}); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("serve sftp: %w", err)
 	}
@@ -145,7 +149,9 @@ func (ch *channel) Read(p []byte) (int, error) {
 
 // Write implements io.Writer.
 func (ch *channel) Write(p []byte) (int, error) {
+	ch.writing.Add(1)
 	n, err := ch.ssh.Write(p)
+	ch.writing.Add(-1)
 	ch.note()
 	return n, err
 }
@@ -156,6 +162,12 @@ func (ch *channel) Close() error { return ch.ssh.Close() }
 func (ch *channel) note() {
 	ch.data.now()
 	ch.conn.data.now()
+}
+
+// busy reports whether a request is being carried out. One that waits for the
+// client to take its answer is not: or who never takes it would never be idle.
+func (ch *channel) busy() bool {
+	return ch.serving.Load() && !ch.reading.Load() && ch.writing.Load() == 0
 }
 
 // waitQuiet returns when the client waits for nothing that is still running,

@@ -118,6 +118,18 @@ func (c *connection) admit(kind string) (ssh.RejectionReason, string) {
 	return 0, ""
 }
 
+// busy reports whether something that a client has asked for is still running.
+func (c *connection) busy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for ch := range c.channels {
+		if ch.busy() {
+			return true
+		}
+	}
+	return false
+}
+
 func (c *connection) forget(ch *channel) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -199,6 +211,18 @@ func (c *connection) finish(ctx context.Context) {
 func (c *connection) close(ctx context.Context) {
 	if err := c.conn.Close(); err != nil {
 		c.log.DebugContext(ctx, "close the connection", "err", err)
+	}
+}
+
+// hangUp closes conn and takes what has come on it meanwhile: x/crypto's reader
+// does not end before it has handed that on.
+func hangUp(conn ssh.Conn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
+	_ = conn.Close() // it may have ended already
+	var discarding sync.WaitGroup
+	discarding.Go(func() { ssh.DiscardRequests(requests) })
+	defer discarding.Wait()
+	for request := range channels {
+		_ = request.Reject(ssh.ResourceShortage, "closing")
 	}
 }
 

@@ -52,7 +52,7 @@ func (s *Server) serverConfig(ctx context.Context, log *slog.Logger) *ssh.Server
 		PublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 			grant, err := s.authorize(ctx, conn, key)
 			if err != nil {
-				log.DebugContext(ctx, "key refused", "user", short(conn.User()), "key", auth.Fingerprint(key), "reason", err)
+				log.DebugContext(ctx, "key refused", "user", short(conn.User()), "key", auth.Fingerprint(key), "reason", brief(err))
 				return nil, err
 			}
 			perms := &ssh.Permissions{}
@@ -139,12 +139,23 @@ func logRefused(ctx context.Context, log *slog.Logger, took time.Duration, err e
 		if !errors.Is(last.reason, auth.ErrAuth) {
 			level = slog.LevelWarn // not the client's fault: a keys file that cannot be read, say
 		}
-		log.Log(ctx, level, "login refused", "user", last.user, "key", last.key, "reason", last.reason)
+		log.Log(ctx, level, "login refused", "user", last.user, "key", last.key, "reason", brief(last.reason))
 	case errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed):
 		log.DebugContext(ctx, "no login", "err", err)
 	default:
-		log.InfoContext(ctx, "no login", "err", err)
+		log.InfoContext(ctx, "no login", "err", brief(err))
 	}
+}
+
+// brief is what err says, cut: names of algorithms and what a certificate holds
+// are the stranger's own words, of which he has a quarter of a megabyte.
+func brief(err error) string {
+	const enough = 512
+	text := err.Error()
+	if len(text) > enough {
+		return text[:enough] + "…"
+	}
+	return text
 }
 
 // short keeps what a stranger calls himself from filling the log.

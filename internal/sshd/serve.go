@@ -127,7 +127,7 @@ func (s *Server) serveConn(ctx context.Context, w *wire.Conn, remote netip.AddrP
 		logRefused(ctx, stranger, time.Since(begin), err)
 		return
 	}
-	defer func() { _ = conn.Close() }()
+	defer hangUp(conn, channels, requests)
 	grant, err := grantOf(conn.Permissions)
 	if err != nil {
 		log.ErrorContext(ctx, "login without a grant", "err", err)

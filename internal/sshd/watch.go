@@ -47,6 +47,9 @@ func (c *connection) watch(ctx context.Context, stop <-chan struct{}) {
 		case <-timer.C:
 		}
 		silent, idle := c.wire.Silence(), c.data.since()
+		if c.busy() {
+			idle = 0 // a copy inside the server or an fsync may take its time
+		}
 		limit := c.server.limits.Load().IdleTimeout
 		switch {
 		case silent >= deadAfter:
