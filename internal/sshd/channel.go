@@ -24,7 +24,7 @@ type channel struct {
 	serving atomic.Bool  // there is an SFTP session on it
 	reading atomic.Bool  // waiting for the client
 	writing atomic.Int32 // Writes that wait for the client
-	data    *moment     // of the last byte
+	data    *moment      // of the last byte
 }
 
 func newChannel(c *connection, opened ssh.Channel, requests <-chan *ssh.Request) *channel {
