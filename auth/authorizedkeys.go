@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -55,10 +56,18 @@ func ParseAuthorizedKeys(name string, data []byte) *AuthorizedKeys {
 	return a
 }
 
+// errNotRegular: sshd reads keys from nothing else either.
+var errNotRegular = errors.New("not a regular file")
+
 // LoadAuthorizedKeys reads the file at path. As sshd does, it refuses one that
-// others can write.
+// others can write, and waits for nobody if it is no file at all.
 func LoadAuthorizedKeys(path string) (*AuthorizedKeys, error) {
-	data, err := readChecked(path, maxKeysFile, checkNotWritable)
+	data, err := readChecked(path, openNoWait, maxKeysFile, func(path string, info fs.FileInfo) error {
+		if !info.Mode().IsRegular() {
+			return fmt.Errorf("%s: %w", path, errNotRegular)
+		}
+		return checkNotWritable(path, info)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("authorized keys: %w", err)
 	}

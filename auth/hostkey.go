@@ -59,13 +59,13 @@ func LoadOrCreateHostKey(path string) (key ssh.Signer, created bool, err error) 
 // ReadPrivateKeyFile reads the private key file at path, for ParsePrivateKey.
 // Like ssh it refuses one that others can read.
 func ReadPrivateKeyFile(path string) ([]byte, error) {
-	return readChecked(path, maxKeyFile, checkPrivate)
+	return readChecked(path, 0, maxKeyFile, checkPrivate)
 }
 
-// readChecked reads the file at path if check accepts it and it has at
-// most limit bytes.
-func readChecked(path string, limit int64, check func(string, fs.FileInfo) error) ([]byte, error) {
-	f, err := os.Open(path)
+// readChecked reads the file at path, opened with flags, if check accepts it
+// and it has at most limit bytes.
+func readChecked(path string, flags int, limit int64, check func(string, fs.FileInfo) error) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|flags, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -124,7 +124,7 @@ func signNever(path, why string) signFunc {
 
 // loadPublic reads a .pub file. A certificate comes in one, too.
 func loadPublic(path string) (PublicKey, error) {
-	data, err := readChecked(path, maxKeyFile, anyone)
+	data, err := readChecked(path, 0, maxKeyFile, anyone)
 	if err != nil {
 		return PublicKey{}, fmt.Errorf("public key: %w", err)
 	}

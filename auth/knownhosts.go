@@ -100,7 +100,7 @@ func parseKnownLine(raw string) (knownLine, bool) {
 func loadKnownHosts(files []string) ([]knownLine, error) {
 	var lines []knownLine
 	for _, file := range files {
-		data, err := readChecked(file, maxKnownHosts, anyone)
+		data, err := readChecked(file, 0, maxKnownHosts, anyone)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

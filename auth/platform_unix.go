@@ -17,6 +17,9 @@ import (
 // defaultAgent is where the agent is if nothing says so.
 const defaultAgent = ""
 
+// openNoWait makes open return at once from a FIFO that nobody writes.
+const openNoWait = unix.O_NONBLOCK
+
 // checkPrivate refuses a private key that others can read, as ssh does. Like
 // ssh it only minds files of its own user: what another one owns, root say, was
 // made readable on purpose.

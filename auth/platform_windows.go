@@ -16,6 +16,9 @@ import (
 // defaultAgent is where the agent is if nothing says so.
 const defaultAgent = `\\.\pipe\openssh-ssh-agent`
 
+// openNoWait is for FIFOs, which no path leads to here.
+const openNoWait = 0
+
 // checkPrivate does nothing: access is told by lists, not by modes, and a home
 // directory is private by what it inherits.
 func checkPrivate(string, fs.FileInfo) error { return nil }
