@@ -66,6 +66,10 @@ func connectError(s settings, err error) error {
 		p.hint = "the machine may be off or behind a firewall; --timeout sets how long to wait"
 	default:
 		var op *net.OpError
+		var family *net.AddrError
+		if errors.As(err, &family) && s.network != "tcp" {
+			p.hint = "the address is of the other family: leave out -4 or -6"
+		}
 		p.cause = err
 		if errors.As(err, &op) {
 			p.cause = op.Err // the address is in the text already
