@@ -43,7 +43,7 @@ func (d *dir) id() (dirID, error) {
 	if err := unix.Fstat(d.fd, &st); err != nil {
 		return dirID{}, err
 	}
-	return dirID{dev: uint64(st.Dev), ino: st.Ino}, nil //nolint:gosec,unconvert // the type of Dev differs by system; it is only compared
+	return dirID{dev: uint64(st.Dev), ino: st.Ino}, nil //nolint:unconvert // the type of Dev differs by system; it is only compared
 }
 
 // lstat describes name; of a symlink it also reads the target.
@@ -184,7 +184,7 @@ func entryOf(name string, st *unix.Stat_t) tree.Entry {
 		UID:    st.Uid,
 		GID:    st.Gid,
 		Nlink:  uint64(st.Nlink), //nolint:unconvert // narrower on some systems
-		Device: uint64(st.Dev),   //nolint:gosec,unconvert // signed on darwin; it is only compared
+		Device: uint64(st.Dev),   //nolint:unconvert // signed on darwin; it is only compared
 		Inode:  st.Ino,
 		Grain:  time.Nanosecond,
 	}
@@ -225,7 +225,7 @@ func openBase(r *os.Root) (base, error) {
 	defer func() { _ = f.Close() }()
 	var fd int
 	err = control(f, func(of int) (err error) {
-		fd, err = unix.FcntlInt(uintptr(of), unix.F_DUPFD_CLOEXEC, 0) //nolint:gosec // a handle's number is never negative
+		fd, err = unix.FcntlInt(uintptr(of), unix.F_DUPFD_CLOEXEC, 0)
 		return err
 	})
 	return base{root: r, dir: &dir{fd: fd}}, err
@@ -266,7 +266,7 @@ func (b base) openDir(sys *calls, path string) (*dir, error) {
 	defer func() { _ = f.Close() }()
 	var fd int
 	err = control(f, func(of int) (err error) {
-		fd, err = unix.FcntlInt(uintptr(of), unix.F_DUPFD_CLOEXEC, 0) //nolint:gosec // a handle's number is never negative
+		fd, err = unix.FcntlInt(uintptr(of), unix.F_DUPFD_CLOEXEC, 0)
 		return err
 	})
 	return &dir{fd: fd}, err
@@ -288,7 +288,7 @@ func control(f *os.File, call func(fd int) error) error {
 	}
 	var result error
 	if err := conn.Control(func(fd uintptr) {
-		result = retry(func() error { return call(int(fd)) }) //nolint:gosec // a handle's number is small
+		result = retry(func() error { return call(int(fd)) })
 	}); err != nil {
 		return err
 	}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package store
 
 import (
@@ -17,7 +19,7 @@ import (
 	"transferd/internal/tree/treetest"
 )
 
-func hostPath(t *testing.T, elem ...string) tree.Path {
+func typedPath(t *testing.T, elem ...string) tree.Path {
 	t.Helper()
 	p, err := HostPath(filepath.Join(elem...))
 	if err != nil {
@@ -82,12 +84,12 @@ func TestHostFollows(t *testing.T) {
 	s := Host(Options{})
 	data := treetest.Data(1, 2*mib)
 	for link, real := range map[string]string{"abs": "file", "rel": "file", "new": "new", "dir/through": "through"} {
-		treetest.Put(t, s, hostPath(t, path, "links", link), data)
+		treetest.Put(t, s, typedPath(t, path, "links", link), data)
 		got, err := os.ReadFile(filepath.Join(path, "real", real))
 		if err != nil || !bytes.Equal(got, data) {
 			t.Errorf("after an upload to %s its referent has %d bytes, %v", link, len(got), err)
 		}
-		if got := treetest.Get(t, s, hostPath(t, path, "links", link)); !bytes.Equal(got, data) {
+		if got := treetest.Get(t, s, typedPath(t, path, "links", link)); !bytes.Equal(got, data) {
 			t.Errorf("Get(%s) has %d bytes", link, len(got))
 		}
 	}
@@ -97,7 +99,7 @@ func TestHostFollows(t *testing.T) {
 	if n := len(readDirNames(t, filepath.Join(path, "links"))); n != 4 {
 		t.Errorf("%d names among the links, want 4", n)
 	}
-	_, err := s.Stat(t.Context(), hostPath(t, path, "no"))
+	_, err := s.Stat(t.Context(), typedPath(t, path, "no"))
 	if want := filepath.Join(path, "no"); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), want) {
 		t.Errorf("Stat of nothing = %v, want ErrNotExist that names %s", err, want)
 	}
@@ -133,7 +135,7 @@ func TestSpecialFiles(t *testing.T) {
 			if _, err := confined.OpenFile(t.Context(), tree.Path(name), flags, 0); !errors.Is(err, tree.ErrNotRegular) {
 				t.Errorf("OpenFile(%s, %b) = %v, want ErrNotRegular", name, flags, err)
 			}
-			if _, err := host.OpenFile(t.Context(), hostPath(t, path, name), flags, 0); !errors.Is(err, tree.ErrNotRegular) {
+			if _, err := host.OpenFile(t.Context(), typedPath(t, path, name), flags, 0); !errors.Is(err, tree.ErrNotRegular) {
 				t.Errorf("Host: OpenFile(%s, %b) = %v, want ErrNotRegular", name, flags, err)
 			}
 		}
@@ -141,12 +143,12 @@ func TestSpecialFiles(t *testing.T) {
 			t.Errorf("Begin(%s) in a confined tree = %v, want ErrNotRegular", name, err)
 		}
 	}
-	if err := beginErr(t, host, hostPath(t, path, "socket")); !errors.Is(err, tree.ErrNotRegular) {
+	if err := beginErr(t, host, typedPath(t, path, "socket")); !errors.Is(err, tree.ErrNotRegular) {
 		t.Errorf("Begin(socket) = %v, want ErrNotRegular", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := host.Begin(ctx, treetest.Upload(hostPath(t, fifo), nil)); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := host.Begin(ctx, treetest.Upload(typedPath(t, fifo), nil)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Begin of a FIFO that nobody reads = %v, want DeadlineExceeded", err)
 	}
 }
@@ -171,7 +173,7 @@ func TestFIFO(t *testing.T) {
 		read <- got
 	}()
 	data := treetest.Data(1, 5*mib+7)
-	w, err := host.Begin(t.Context(), treetest.Upload(hostPath(t, path), data))
+	w, err := host.Begin(t.Context(), treetest.Upload(typedPath(t, path), data))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,9 +58,9 @@ func newIndex(stateDir string, h *hub) *index {
 }
 
 // add remembers directory p of s.
-func (x *index) add(s *Store, p tree.Path) {
+func (x *index) add(ctx context.Context, s *Store, p tree.Path) {
 	if x != nil {
-		x.note(indexed{root: s.where, dir: s.at.Append(p).String()})
+		x.note(ctx, indexed{root: s.where, dir: s.at.Append(p).String()})
 	}
 }
 
@@ -74,15 +74,15 @@ func (x *index) line(k indexed, at time.Time) []byte {
 
 // note writes a line for k unless a fresh one is there. That it cannot is told
 // to the operator and nobody else: the upload is good without.
-func (x *index) note(k indexed) {
+func (x *index) note(ctx context.Context, k indexed) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	now := x.hub.now()
 	if at, ok := x.seen[k]; ok && now.Sub(at) < indexRefresh {
 		return
 	}
-	if err := x.write(k, now); err != nil {
-		x.hub.log.Warn("partial not indexed", "dir", k.dir, "error", err)
+	if err := x.write(ctx, k, now); err != nil {
+		x.hub.log.WarnContext(ctx, "partial not indexed", "dir", k.dir, "error", err)
 		return
 	}
 	if x.seen == nil || len(x.seen) >= maxSeen {
@@ -94,8 +94,8 @@ func (x *index) note(k indexed) {
 
 // write appends a line to the file that the name means while it is locked:
 // another process may put a shorter one there.
-func (x *index) write(k indexed, now time.Time) error {
-	f, err := x.open(true)
+func (x *index) write(ctx context.Context, k indexed, now time.Time) error {
+	f, err := x.open(ctx, true)
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (x *index) write(k indexed, now time.Time) error {
 }
 
 // open opens the index, locked: shared by those who append, else alone.
-func (x *index) open(shared bool) (*os.File, error) {
+func (x *index) open(ctx context.Context, shared bool) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(x.path), 0o700); err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func (x *index) open(shared bool) (*os.File, error) {
 			return nil, cerr
 		}
 		if errors.Is(err, errBusy) {
-			err = wait.again(context.Background(), x.hub)
+			err = wait.again(ctx, x.hub)
 		}
 		if err != nil {
 			return nil, err
@@ -161,7 +161,7 @@ func (x *index) sync() {
 		return
 	}
 	x.dirty = false
-	f, err := os.OpenFile(x.path, os.O_WRONLY, 0)
+	f, err := os.OpenFile(x.path, os.O_WRONLY, 0) //nolint:gosec // the operator's own directory
 	if err == nil {
 		err = errors.Join(x.hub.sys.datasync(f), f.Close())
 	}
@@ -207,10 +207,10 @@ func readIndex(r io.Reader) (map[indexed]time.Time, error) {
 
 // shrink rewrites the index without the lines that useless says. Who appends
 // meanwhile waits for the lock, and then finds the new file.
-func (x *index) shrink(useless func(indexed, time.Time) bool) error {
+func (x *index) shrink(ctx context.Context, useless func(indexed, time.Time) bool) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	f, err := x.open(false)
+	f, err := x.open(ctx, false)
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,10 @@ type journalState struct {
 // its header was torn, or it belongs to somebody else.
 var errNoJournal = errors.New("no journal")
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+// sum is a CRC-32C; its table is made once by the package.
+func sum(crc uint32, b []byte) uint32 {
+	return crc32.Update(crc, crc32.MakeTable(crc32.Castagnoli), b)
+}
 
 func appendHeader(b []byte, st *journalState) []byte {
 	start := len(b)
@@ -94,7 +97,7 @@ func appendHeader(b []byte, st *journalState) []byte {
 	b = append(b, source[:]...)
 	b = le.AppendUint32(b, uint32(len(st.name))) //nolint:gosec // at most maxJournalName
 	b = append(b, st.name...)
-	return le.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+	return le.AppendUint32(b, sum(0, b[start:]))
 }
 
 func appendRecord(b []byte, salt uint64, r record) []byte {
@@ -109,7 +112,7 @@ func appendRecord(b []byte, salt uint64, r record) []byte {
 func recordSum(salt uint64, r []byte) uint32 {
 	var s [8]byte
 	binary.LittleEndian.PutUint64(s[:], salt)
-	return crc32.Update(crc32.Checksum(s[:], castagnoli), castagnoli, r)
+	return sum(sum(0, s[:]), r)
 }
 
 // readJournal reads a journal to its torn or whole end. It returns
@@ -164,8 +167,8 @@ func readHeader(br *bufio.Reader) (*journalState, error) {
 		}
 		return nil, err
 	}
-	body, sum := all[:len(all)-4], all[len(all)-4:]
-	if le.Uint32(sum) != crc32.Checksum(body, castagnoli) {
+	body, crc := all[:len(all)-4], all[len(all)-4:]
+	if le.Uint32(crc) != sum(0, body) {
 		return nil, errNoJournal
 	}
 	st := &journalState{

@@ -119,10 +119,17 @@ func (j *journalFile) create(of string, want tree.JournalHeader, empty bool) err
 
 func ownerRecord() record {
 	r := record{kind: recordOwner, index: int64(os.Getpid())}
-	if host, err := os.Hostname(); err == nil {
-		copy(r.value[:], host)
-	}
+	copy(r.value[:], thisHost())
 	return r
+}
+
+// thisHost is this machine's name as a record holds it, "" if it has none.
+func thisHost() string {
+	host, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return host[:min(len(host), len(tree.Value{}))]
 }
 
 // Have yields what was recorded before this run, in order.

@@ -29,7 +29,7 @@ type rangeLocks struct {
 // Lock implements tree.Journals.
 func (j *journals) Lock(ctx context.Context, key string) (unlock func(), err error) {
 	sum := sha256.Sum256([]byte(key))
-	at := int64(binary.LittleEndian.Uint64(sum[:]) >> 2) //nolint:gosec // 62 bits fit
+	at := int64(binary.LittleEndian.Uint64(sum[:]) >> 2)
 	r := &j.locks
 	if err := r.claim(ctx, at); err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func waitLock(ctx context.Context, h *hub, f *os.File, at int64) error {
 	for {
 		err := lockByte(f, at)
 		if isUnsupported(err) {
-			h.log.Warn("filesystem has no locks", "name", f.Name())
+			h.log.WarnContext(ctx, "filesystem has no locks", "name", f.Name())
 			return nil
 		}
 		if !errors.Is(err, errBusy) {

@@ -26,6 +26,6 @@ func unlockByte(f *os.File, at int64) { _ = byteLock(f, at, unix.F_UNLCK) }
 func byteLock(f *os.File, at int64, kind int16) error {
 	l := unix.Flock_t{Type: kind, Whence: io.SeekStart, Start: at, Len: 1}
 	return control(f, func(fd int) error {
-		return retry(func() error { return unix.FcntlFlock(uintptr(fd), setLock, &l) }) //nolint:gosec // a file descriptor
+		return retry(func() error { return unix.FcntlFlock(uintptr(fd), setLock, &l) })
 	})
 }

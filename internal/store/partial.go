@@ -114,19 +114,10 @@ func (h *hub) lockByRecord(d *dir, name string) error {
 	if st == nil || st.pid == 0 || st.pid == int64(os.Getpid()) {
 		return nil
 	}
-	if host, err := os.Hostname(); err != nil || st.host != string(ownerHost(host)) {
-		return nil
-	}
-	if isProcessAlive(int(st.pid)) {
+	if st.host == thisHost() && isProcessAlive(int(st.pid)) {
 		return errBusy
 	}
 	return nil
-}
-
-func ownerHost(host string) []byte {
-	var v tree.Value
-	n := copy(v[:], host)
-	return v[:n]
 }
 
 // busy says who holds the lock of partial name, if its journal tells.

@@ -32,14 +32,10 @@ type specialWriter struct {
 // reads yet: it looks again until ctx ends.
 func (s *Store) beginSpecial(ctx context.Context, u tree.Upload, at place, kind tree.Kind) (tree.Writer, error) {
 	w := &specialWriter{s: s, u: u, at: at, gate: newGate(), turn: make(chan struct{})}
-	switch kind {
-	case tree.KindFIFO, tree.KindCharDevice:
-		w.stream = true
-	case tree.KindBlockDevice:
-	default:
-		return nil, notRegular(kind, nil)
-	}
+	w.stream = kind == tree.KindFIFO || kind == tree.KindCharDevice
 	switch {
+	case !w.stream && kind != tree.KindBlockDevice:
+		return nil, notRegular(kind, nil)
 	case !s.isHost():
 		return nil, notRegular(kind, nil) // no business of a confined login
 	case w.stream && u.Sparse:

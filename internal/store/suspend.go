@@ -42,7 +42,7 @@ func (w *writer) takeOver(ctx context.Context) error {
 	}
 	w.stopFlusher()
 	if err := errors.Join(w.putAway(), w.release()); err != nil {
-		w.hub.log.Warn("upload taken over", "path", w.u.Path.String(), "error", err)
+		w.hub.log.WarnContext(ctx, "upload taken over", "path", w.u.Path.String(), "error", err)
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func (s *Store) Sweep(ctx context.Context, maxAge time.Duration) (int, error) {
 		empty[k] = left == 0 && err == nil
 		errs = append(errs, err)
 	}
-	err = s.hub.index.shrink(func(k indexed, at time.Time) bool {
+	err = s.hub.index.shrink(ctx, func(k indexed, at time.Time) bool {
 		return empty[k] && now.Sub(at) > indexLife
 	})
 	if err != nil {

@@ -1,3 +1,5 @@
+//go:build linux
+
 package store
 
 import (
@@ -141,8 +143,8 @@ func TestSweepOfAnotherRun(t *testing.T) {
 func TestIndexSurvives(t *testing.T) {
 	state := t.TempDir()
 	a, b := newIndex(state, newHub(Options{})), newIndex(state, newHub(Options{}))
-	a.note(indexed{dir: "one"})
-	b.note(indexed{dir: "two"})
+	a.note(t.Context(), indexed{dir: "one"})
+	b.note(t.Context(), indexed{dir: "two"})
 	f, err := os.OpenFile(a.path, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -153,11 +155,11 @@ func TestIndexSurvives(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	a.note(indexed{dir: "three"})
-	if err := b.shrink(func(k indexed, _ time.Time) bool { return k.dir == "one" }); err != nil {
+	a.note(t.Context(), indexed{dir: "three"})
+	if err := b.shrink(t.Context(), func(k indexed, _ time.Time) bool { return k.dir == "one" }); err != nil {
 		t.Fatal(err)
 	}
-	a.note(indexed{dir: "four"})
+	a.note(t.Context(), indexed{dir: "four"})
 	dirs, err := a.read()
 	if err != nil {
 		t.Fatal(err)

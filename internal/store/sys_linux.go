@@ -52,7 +52,7 @@ func openBeneath(root int, path string) (int, error) {
 	// is the fallback for a tree that is never still.
 	for range 16 {
 		fd, err := unix.Openat2(root, path, &how)
-		switch err { //nolint:errorlint // bare errnos
+		switch err {
 		case unix.EINTR, unix.EAGAIN:
 			continue
 		case unix.EXDEV:
@@ -122,7 +122,7 @@ func fileChtimes(f *os.File, atime, mtime *time.Time) error {
 	}
 	return control(f, func(fd int) error {
 		err := unix.UtimesNanoAt(fd, "", ts[:], unix.AT_EMPTY_PATH)
-		if err == unix.EINVAL || err == unix.ENOENT { //nolint:errorlint // bare errnos: a kernel before 5.8
+		if err == unix.EINVAL || err == unix.ENOENT { // a kernel before 5.8
 			return unix.UtimesNanoAt(unix.AT_FDCWD, procPath(fd), ts[:], 0)
 		}
 		return err

@@ -19,10 +19,10 @@ func flock(f *os.File, shared bool) error {
 		how = unix.LOCK_SH
 	}
 	err := control(f, func(fd int) error { return unix.Flock(fd, how|unix.LOCK_NB) })
-	switch err { //nolint:errorlint // bare errnos
-	case unix.EWOULDBLOCK:
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
 		return errBusy
-	case unix.ENOLCK, unix.EINVAL: // NFS without lockd, some FUSE filesystems
+	case errors.Is(err, unix.ENOLCK) || errors.Is(err, unix.EINVAL): // NFS without lockd, some FUSE filesystems
 		return unix.ENOTSUP
 	}
 	return err
@@ -80,23 +80,20 @@ func isAbs(link string) bool { return strings.HasPrefix(link, "/") }
 
 // classify returns the sentinel that errno err stands for, nil if none.
 func classify(err error) error {
-	var errno unix.Errno
-	if !errors.As(err, &errno) {
-		return nil
-	}
-	switch errno {
-	case unix.ENOTDIR:
-		return tree.ErrNotDir
-	case unix.EISDIR:
-		return tree.ErrIsDir
-	case unix.ENOTEMPTY:
-		return tree.ErrNotEmpty
-	case unix.ENOSPC:
-		return tree.ErrNoSpace
-	case unix.EDQUOT:
-		return tree.ErrQuota
-	case unix.EROFS:
-		return os.ErrPermission
+	for _, known := range []struct {
+		errno unix.Errno
+		is    error
+	}{
+		{unix.ENOTDIR, tree.ErrNotDir},
+		{unix.EISDIR, tree.ErrIsDir},
+		{unix.ENOTEMPTY, tree.ErrNotEmpty},
+		{unix.ENOSPC, tree.ErrNoSpace},
+		{unix.EDQUOT, tree.ErrQuota},
+		{unix.EROFS, os.ErrPermission},
+	} {
+		if errors.Is(err, known.errno) {
+			return known.is
+		}
 	}
 	return nil
 }

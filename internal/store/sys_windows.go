@@ -110,19 +110,19 @@ func hostRelative(abs string) string { return filepath.ToSlash(abs) }
 
 // classify returns the sentinel that err stands for, nil if none.
 func classify(err error) error {
-	var errno windows.Errno
-	if !errors.As(err, &errno) {
-		return nil
-	}
-	switch errno {
-	case windows.ERROR_DIRECTORY:
-		return tree.ErrNotDir
-	case windows.ERROR_DIR_NOT_EMPTY:
-		return tree.ErrNotEmpty
-	case windows.ERROR_DISK_FULL, windows.ERROR_HANDLE_DISK_FULL:
-		return tree.ErrNoSpace
-	case windows.ERROR_DISK_QUOTA_EXCEEDED:
-		return tree.ErrQuota
+	for _, known := range []struct {
+		errno windows.Errno
+		is    error
+	}{
+		{windows.ERROR_DIRECTORY, tree.ErrNotDir},
+		{windows.ERROR_DIR_NOT_EMPTY, tree.ErrNotEmpty},
+		{windows.ERROR_DISK_FULL, tree.ErrNoSpace},
+		{windows.ERROR_HANDLE_DISK_FULL, tree.ErrNoSpace},
+		{windows.ERROR_DISK_QUOTA_EXCEEDED, tree.ErrQuota},
+	} {
+		if errors.Is(err, known.errno) {
+			return known.is
+		}
 	}
 	return nil
 }

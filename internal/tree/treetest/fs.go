@@ -130,7 +130,7 @@ func testSparseExtend(t *testing.T, f tree.FS, _ Limits) {
 }
 
 func testRandomWrites(t *testing.T, f tree.FS, _ Limits) {
-	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same every time
+	rng := rand.New(rand.NewPCG(1, 2))
 	file := open(t, f, "f", create|tree.OpenRead)
 	data := make([]byte, 200_000)
 	writeAt(t, file, 0, data)

@@ -41,7 +41,7 @@ func testOpen(t *testing.T, s tree.Sink, l Limits) {
 	} {
 		buf := make([]byte, test.n)
 		n, err := r.ReadAt(buf, test.off)
-		if n != test.got || (!errors.Is(err, test.err) && !(err == io.EOF && test.off+int64(n) == int64(len(data)))) {
+		if n != test.got || (!errors.Is(err, test.err) && (!errors.Is(err, io.EOF) || test.off+int64(n) != int64(len(data)))) {
 			t.Errorf("ReadAt(%d bytes, %d) = %d, %v, want %d, %v", test.n, test.off, n, err, test.got, test.err)
 			continue
 		}
