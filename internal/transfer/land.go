@@ -39,6 +39,13 @@ func (c *copier) land(ctx context.Context, srcs []Place) ([]landing, error) {
 	if err := c.checkTarget(len(srcs), missing, isDir); err != nil {
 		return nil, err
 	}
+	if missing && c.opt.DryRun {
+		// Nothing will be made, so nothing else would notice.
+		around := c.dst.Path.Parent()
+		if _, err := retryValue(ctx, c, c.dst.Label, func() (tree.Entry, error) { return c.sink.Stat(ctx, around) }); err != nil {
+			return nil, err
+		}
+	}
 	if missing && c.dst.Slash && !c.opt.NoTargetDir && !c.opt.DryRun {
 		err := c.retry(ctx, c.dst.Label, func() error { return ignoreExist(c.sink.Mkdir(ctx, c.dst.Path, 0o777)) })
 		if err != nil {

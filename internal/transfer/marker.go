@@ -67,15 +67,15 @@ func (c *copier) makeRoot(ctx context.Context, p pair, e tree.Entry, mark string
 		}
 		return err
 	}
-	if err := putMark(ctx, p.dst, tmp.Join(mark)); err != nil {
+	if err := putMark(ctx, p.dst, tmp.Join(mark), c.opt.Fsync); err != nil {
 		return err
 	}
 	return p.dst.Rename(ctx, tmp, p.to, tree.RenameNoReplace)
 }
 
 // putMark makes the mark: an empty file, published like any other.
-func putMark(ctx context.Context, dst tree.Sink, p tree.Path) error {
-	w, err := dst.Begin(ctx, tree.Upload{Path: p, ChunkSize: tree.MinChunkSize, Origin: "mark"})
+func putMark(ctx context.Context, dst tree.Sink, p tree.Path, fsync tree.Fsync) error {
+	w, err := dst.Begin(ctx, tree.Upload{Path: p, ChunkSize: tree.MinChunkSize, Origin: "mark", Fsync: fsync})
 	if err != nil {
 		return err
 	}
