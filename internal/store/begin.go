@@ -82,7 +82,7 @@ func resumable(u tree.Upload) bool { return u.Size > u.ChunkSize }
 
 // open opens the partial and, for what can be resumed, its journal.
 func (w *writer) open(ctx context.Context) error {
-	w.hub.index.add(ctx, w.s, w.u.Path.Parent())
+	w.hub.index.add(ctx, w.s, w.at.parent)
 	part, made, err := w.hub.openPrivate(ctx, w.at.dir, w.stem+partSuffix)
 	if err != nil {
 		return w.diskFull(err)

@@ -18,7 +18,10 @@ func (w *writer) Commit(ctx context.Context, f tree.Final) (tree.Receipt, error)
 	w.stopFlusher()
 	err := w.commit(ctx, f)
 	if err != nil {
-		err = errors.Join(w.fail("commit", w.diskFull(err)), w.putAway())
+		err = w.fail("commit", w.diskFull(err))
+		if perr := w.putAway(); perr != nil && !errors.Is(err, perr) {
+			w.hub.log.WarnContext(ctx, "partial not kept", "path", w.u.Path.String(), "error", perr)
+		}
 	}
 	if rerr := w.release(); err == nil {
 		err = w.fail("commit", rerr)

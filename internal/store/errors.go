@@ -15,7 +15,7 @@ var (
 	errBusy = errors.New("locked")
 
 	// errDead: an earlier fsync failed, so nothing later can be trusted.
-	errDead = errors.New("an earlier write to the disk was lost")
+	errDead = errors.New("a write to the disk was lost")
 )
 
 // fail says that op could not be done to p. The error wraps the sentinels that
@@ -39,26 +39,26 @@ func (s *Store) fail(op string, p tree.Path, err error) error {
 // and adds the sentinel that it stands for.
 func explain(err error) error {
 	for {
-		var pe *fs.PathError
-		var le *os.LinkError
-		var se *os.SyscallError
-		switch {
-		case errors.As(err, &pe):
-			err = pe.Err
-		case errors.As(err, &le):
-			err = le.Err
-		case errors.As(err, &se):
-			err = se.Err
+		switch e := err.(type) { //nolint:errorlint // only the outermost: what others wrapped around it stays
+		case *fs.PathError:
+			err = e.Err
+			continue
+		case *os.LinkError:
+			err = e.Err
+			continue
+		case *os.SyscallError:
+			err = e.Err
+			continue
+		}
+		switch is := classify(err); {
 		case err.Error() == "path escapes from parent": // package os does not export it
 			return tree.ErrEscape
 		case errors.Is(err, fs.ErrClosed) && !errors.Is(err, tree.ErrClosed):
 			return meaning{err, tree.ErrClosed}
-		default:
-			if is := classify(err); is != nil && !errors.Is(err, is) {
-				return meaning{err, is}
-			}
-			return err
+		case is != nil && !errors.Is(err, is):
+			return meaning{err, is}
 		}
+		return err
 	}
 }
 

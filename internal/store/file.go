@@ -44,7 +44,7 @@ func (s *Store) openFile(ctx context.Context, p tree.Path, flags tree.OpenFlags,
 	if how&os.O_CREATE != 0 && tree.IsPartialName(p.Base()) {
 		// A shared lock tells Sweep that somebody is writing it.
 		_ = s.hub.sys.lock(f, true)
-		s.hub.index.add(ctx, s, p.Parent())
+		s.hub.index.add(ctx, s, p.Parent().String())
 	}
 	return file, nil
 }

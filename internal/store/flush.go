@@ -1,7 +1,7 @@
 package store
 
 import (
-	"errors"
+	"fmt"
 	"time"
 
 	"transferd/internal/tree"
@@ -89,10 +89,10 @@ func (w *writer) makeDurable(batch []record) error {
 // anything: the writer is dead.
 func (w *writer) syncData() error {
 	if err := w.hub.before(step{op: stepSync, dir: w.at.dir, name: w.partName()}); err != nil {
-		return errors.Join(errDead, err)
+		return fmt.Errorf("%w: %w", errDead, err)
 	}
 	if err := w.hub.sys.datasync(w.part); err != nil {
-		return errors.Join(errDead, w.diskFull(err))
+		return fmt.Errorf("%w: %w", errDead, explain(w.diskFull(err)))
 	}
 	return nil
 }

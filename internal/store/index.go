@@ -57,10 +57,10 @@ func newIndex(stateDir string, h *hub) *index {
 	return &index{path: filepath.Join(stateDir, "partials"), hub: h}
 }
 
-// add remembers directory p of s.
-func (x *index) add(ctx context.Context, s *Store, p tree.Path) {
+// add remembers the directory of s that path leads to.
+func (x *index) add(ctx context.Context, s *Store, path string) {
 	if x != nil {
-		x.note(ctx, indexed{root: s.where, dir: s.at.Append(p).String()})
+		x.note(ctx, indexed{root: s.where, dir: s.at.Append(tree.Path(path)).String()})
 	}
 }
 

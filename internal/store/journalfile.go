@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"maps"
@@ -184,7 +185,7 @@ func (j *journalFile) append(records []record, durable bool) error {
 		// What was written of them must not count: their data is durable, but
 		// the next append would come behind a tear.
 		if terr := j.truncate(j.end); terr != nil {
-			j.err = errors.Join(errDead, err)
+			j.err = fmt.Errorf("%w: %w", errDead, explain(err))
 		}
 		return err
 	}
@@ -192,7 +193,7 @@ func (j *journalFile) append(records []record, durable bool) error {
 		return nil
 	}
 	if err := j.sync(); err != nil {
-		j.err = errors.Join(errDead, err)
+		j.err = fmt.Errorf("%w: %w", errDead, explain(err))
 		return err
 	}
 	return nil

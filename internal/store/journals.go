@@ -7,6 +7,8 @@ import (
 	"iter"
 	"log/slog"
 	"os"
+	"sync"
+	"time"
 
 	"transferd/internal/tree"
 )
@@ -18,9 +20,14 @@ func OpenJournals(dir string) tree.Journals {
 	return &journals{path: dir, hub: h}
 }
 
+// journalLife is when a journal that nobody continued is given up. The partial
+// that it speaks of lies on a server and may be gone long before.
+const journalLife = 30 * 24 * time.Hour
+
 type journals struct {
 	path  string
 	hub   *hub
+	sweep sync.Once
 	locks rangeLocks
 }
 
@@ -37,6 +44,12 @@ func (j *journals) OpenJournal(ctx context.Context, key string, h tree.JournalHe
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", j.path, explain(err))
 	}
+	j.sweep.Do(func() {
+		before := j.hub.now().Add(-journalLife)
+		if _, _, err := j.hub.sweepNames(d, before); err != nil {
+			j.hub.log.WarnContext(ctx, "old journals stay", "error", err)
+		}
+	})
 	stem := tree.PartialName(key, "")
 	name := key
 	if len(name) > maxJournalName {

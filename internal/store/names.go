@@ -127,7 +127,7 @@ func (s *Store) Mkdir(ctx context.Context, p tree.Path, perm tree.Perm) error {
 			return err
 		}
 		if tree.IsPartialName(at.name) {
-			s.hub.index.add(ctx, s, p.Parent())
+			s.hub.index.add(ctx, s, at.parent)
 		}
 		s.unsynced.note(at.dir, p.Parent())
 		return s.hub.noteMade(at)

@@ -10,8 +10,9 @@ import (
 // operation on a place follows a symlink, so what happens to the path above it
 // meanwhile cannot lead it elsewhere.
 type place struct {
-	dir  *dir
-	name string // one element; "." is the directory itself
+	dir    *dir
+	name   string // one element; "." is the directory itself
+	parent string // the path that led to dir, for the index; not clean
 }
 
 // maxLinks is how many symlinks may follow each other, as in Linux.
@@ -36,7 +37,7 @@ func (s *Store) locate(p tree.Path) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	return place{dir: d, name: name}, nil
+	return place{dir: d, name: name, parent: parent}, nil
 }
 
 // follow returns the place that p leads to when its last symlinks are
@@ -53,12 +54,12 @@ func (s *Store) follow(p tree.Path) (at place, e tree.Entry, found bool, err err
 		e, err := d.lstat(name)
 		switch {
 		case isNotExist(err):
-			return place{d, name}, tree.Entry{}, false, nil
+			return place{d, name, parent}, tree.Entry{}, false, nil
 		case err != nil:
 			_ = d.Close()
 			return place{}, tree.Entry{}, false, err
 		case e.Kind != tree.KindSymlink:
-			return place{d, name}, e, true, nil
+			return place{d, name, parent}, e, true, nil
 		}
 		_ = d.Close()
 		if path, err = s.target(parent, e.Link); err != nil {

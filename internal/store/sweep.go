@@ -60,9 +60,15 @@ func (s *Store) sweepDir(path string, before time.Time) (removed, left int, err 
 		return 0, 0, s.fail("sweep", tree.Path(path), err)
 	}
 	defer func() { _ = d.Close() }()
+	removed, left, err = s.hub.sweepNames(d, before)
+	return removed, left, s.fail("sweep", tree.Path(path), err)
+}
+
+// sweepNames is sweepDir for an open directory.
+func (h *hub) sweepNames(d *dir, before time.Time) (removed, left int, err error) {
 	list, _, err := d.openList(".")
 	if err != nil {
-		return 0, 0, s.fail("sweep", tree.Path(path), err)
+		return 0, 0, err
 	}
 	defer func() { _ = list.Close() }()
 	for {
@@ -71,10 +77,10 @@ func (s *Store) sweepDir(path string, before time.Time) (removed, left int, err 
 			if !tree.IsPartialName(name) {
 				continue
 			}
-			gone, err := s.sweepOne(d, name, before)
+			gone, err := h.sweepOne(d, name, before)
 			switch {
 			case err != nil:
-				return removed, left, s.fail("sweep", tree.Path(path), err)
+				return removed, left, err
 			case !gone:
 				left++
 			case !strings.HasSuffix(name, journalSuffix):
@@ -85,14 +91,14 @@ func (s *Store) sweepDir(path string, before time.Time) (removed, left int, err 
 			return removed, left, nil
 		}
 		if err != nil {
-			return removed, left, s.fail("sweep", tree.Path(path), err)
+			return removed, left, err
 		}
 	}
 }
 
 // sweepOne removes one name unless it or its other half was changed after
 // before, or somebody holds it.
-func (s *Store) sweepOne(d *dir, name string, before time.Time) (gone bool, err error) {
+func (h *hub) sweepOne(d *dir, name string, before time.Time) (gone bool, err error) {
 	e, err := d.lstat(name)
 	if isNotExist(err) {
 		return true, nil
@@ -100,26 +106,26 @@ func (s *Store) sweepOne(d *dir, name string, before time.Time) (gone bool, err 
 	if err != nil {
 		return false, err
 	}
-	if lastChange(e).After(before) || s.otherHalfLives(d, name, before) {
+	if lastChange(e).After(before) || otherHalfLives(d, name, before) {
 		return false, nil
 	}
 	if e.Kind != tree.KindFile { // an unfinished directory's marker
 		if err := d.remove(name); err != nil && !isNotExist(err) {
-			s.hub.log.Warn("expired partial stays", "name", name, "error", explain(err))
+			h.log.Warn("expired partial stays", "name", name, "error", explain(err))
 			return false, nil
 		}
 		return true, nil
 	}
 	f, err := d.open(name, os.O_RDWR, 0, false)
 	if err != nil {
-		s.hub.log.Warn("expired partial stays", "name", name, "error", explain(err))
+		h.log.Warn("expired partial stays", "name", name, "error", explain(err))
 		return false, nil
 	}
 	defer func() { _ = f.Close() }()
-	err = s.hub.sys.lock(f, false)
+	err = h.sys.lock(f, false)
 	if isUnsupported(err) {
-		err = s.hub.lockByRecord(d, name)
-		if id, ierr := d.id(); ierr != nil || s.hub.claims.holds(claimKey{dir: id, name: stemOf(name)}) {
+		err = h.lockByRecord(d, name)
+		if id, ierr := d.id(); ierr != nil || h.claims.holds(claimKey{dir: id, name: stemOf(name)}) {
 			err = errBusy
 		}
 	}
@@ -134,7 +140,7 @@ func (s *Store) sweepOne(d *dir, name string, before time.Time) (gone bool, err 
 
 // otherHalfLives reports whether the journal of a partial, or the partial of a
 // journal, was changed after before: both stay as long as one is in use.
-func (s *Store) otherHalfLives(d *dir, name string, before time.Time) bool {
+func otherHalfLives(d *dir, name string, before time.Time) bool {
 	other := stemOf(name) + partSuffix
 	if other == name {
 		other = stemOf(name) + journalSuffix

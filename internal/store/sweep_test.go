@@ -139,6 +139,35 @@ func TestSweepOfAnotherRun(t *testing.T) {
 	}
 }
 
+// TestSweepBehindSymlink: the partial of an upload to a typed symlink lies
+// beside the referent.
+func TestSweepBehindSymlink(t *testing.T) {
+	clock := &aging{}
+	s := Host(Options{StateDir: t.TempDir(), Now: clock.now})
+	real, links := t.TempDir(), t.TempDir()
+	if err := os.Symlink(filepath.Join(real, "f"), filepath.Join(links, "f")); err != nil {
+		t.Fatal(err)
+	}
+	p, err := HostPath(filepath.Join(links, "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := treetest.Data(1, 3*mib)
+	w, err := s.Begin(t.Context(), treetest.Upload(p, data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeChunks(t, w, treetest.Chunks(data)[0])
+	if err := w.Suspend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(readDir(t, real)) != 2 {
+		t.Errorf("beside the referent there is %v", sortedKeys(readDir(t, real)))
+	}
+	clock.ahead = 2 * day
+	sweep(t, s, day, 1)
+}
+
 // TestIndexSurvives: torn lines and two processes that write at once.
 func TestIndexSurvives(t *testing.T) {
 	state := t.TempDir()

@@ -270,6 +270,9 @@ func signal(c chan struct{}) {
 
 // diskFull adds to an error about a full disk which disk it is.
 func (w *writer) diskFull(err error) error {
+	if errors.Is(err, tree.ErrNoSpace) || errors.Is(err, tree.ErrQuota) {
+		return err // it says so already
+	}
 	is := classify(err)
 	if !errors.Is(is, tree.ErrNoSpace) && !errors.Is(is, tree.ErrQuota) {
 		return err
