@@ -91,17 +91,17 @@ trap 'rm -f "$log"' EXIT
 
 # One line for each package as it ends; the rest goes to the log.
 set +e
-go test -race -count=1 -timeout 15m -v "$@" 2>&1 | tee "$log" |
-	grep --line-buffered -E '^(ok|FAIL|panic:)[[:space:]]'
+go test -race -count=1 -timeout 15m -json "$@" 2>&1 | tee "$log" | awk -f scripts/report.awk -v want=packages
 status=${PIPESTATUS[0]}
 set -e
-skipped=$(grep -cE '^[[:space:]]*--- SKIP' "$log" || :)
 if [ "$status" -ne 0 ]; then
 	say "what went wrong:"
-	grep -vE '^[[:space:]]*(=== (RUN|PAUSE|CONT|NAME)|--- PASS)|^(ok|PASS)' "$log" | tail -n 400
-elif [ "$skipped" -gt 0 ]; then
+	awk -f scripts/report.awk -v want=fail "$log" "$log"
+fi
+skipped=$(grep '"Action":"skip"' "$log" | grep -c '"Test":' || :)
+if [ "$skipped" -gt 0 ]; then
 	say "$skipped tests were left out:"
-	grep -E -A1 '^[[:space:]]*--- SKIP' "$log" | grep -v '^--$' || :
+	awk -f scripts/report.awk -v want=skip "$log" "$log"
 	[ "$required" != 1 ] || status=1
 fi
 left_out
