@@ -83,11 +83,7 @@ func newInterposer(s *server, channel io.ReadWriteCloser) *interposer {
 // everything that came before it.
 func (i *interposer) Read(p []byte) (int, error) {
 	for len(i.onward) == 0 {
-		frame, err := i.in.nextFrame()
-		if err == nil {
-			err = i.take(frame)
-		}
-		if err != nil {
+		if err := i.step(); err != nil {
 			// RequestServer, once it knows, may drop answers it still has.
 			i.finish()
 			i.end = err
@@ -97,6 +93,16 @@ func (i *interposer) Read(p []byte) (int, error) {
 	n := copy(p, i.onward)
 	i.onward = i.onward[n:]
 	return n, nil
+}
+
+// step takes the next packet.
+func (i *interposer) step() (err error) {
+	defer i.server.rescue(&err)
+	frame, err := i.in.nextFrame()
+	if err == nil {
+		err = i.take(frame)
+	}
+	return err
 }
 
 // take answers a packet, or makes it what Read returns. An error ends the

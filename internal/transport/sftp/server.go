@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 
 	pkgsftp "github.com/pkg/sftp"
 
@@ -55,6 +56,7 @@ func Serve(ctx context.Context, rw io.ReadWriteCloser, fs tree.FS, o ServerOptio
 	}
 	s := &server{ctx: ctx, fs: fs, o: o}
 	i := newInterposer(s, rw)
+	s.breakOff = i.breakOff
 	stop := context.AfterFunc(ctx, i.breakOff)
 	defer stop()
 
@@ -85,7 +87,24 @@ type server struct {
 	fs  tree.FS
 	o   ServerOptions
 
+	breakOff func() // ends the session
+
 	names names
+}
+
+// errInternal is all that a client hears of a panic.
+var errInternal = errors.New("internal error")
+
+// rescue is deferred where foreign goroutines call us, pkg/sftp's, in which a
+// panic would end the process: it ends this session and no other.
+func (s *server) rescue(err *error) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	s.o.Log.ErrorContext(s.ctx, "panic", "cause", fmt.Sprint(p), "stack", string(debug.Stack()))
+	s.breakOff()
+	*err = refuse(errInternal)
 }
 
 // note tells the operator what the client is told only in general.

@@ -20,6 +20,7 @@ type handle struct {
 	dir      *listing  // nil for a file
 	readable bool
 	done     func(*handle) // counts it out
+	rescue   func(*error)  // deferred in what pkg/sftp calls
 
 	reads int // READs in flight; guarded by the interposer's mu
 
@@ -27,8 +28,9 @@ type handle struct {
 }
 
 // ReadAt implements io.ReaderAt for RequestServer.
-func (h *handle) ReadAt(p []byte, off int64) (int, error) {
-	n, err := h.file.ReadAt(p, off)
+func (h *handle) ReadAt(p []byte, off int64) (n int, err error) {
+	defer h.rescue(&err)
+	n, err = h.file.ReadAt(p, off)
 	h.read.Add(int64(n))
 	if err != nil && err != io.EOF { //nolint:errorlint // pkg/sftp compares with io.EOF itself
 		err = refuse(err)
@@ -50,8 +52,9 @@ func (h *handle) write(p []byte, off int64) error {
 }
 
 // Close implements io.Closer.
-func (h *handle) Close() error {
+func (h *handle) Close() (err error) {
 	defer h.done(h)
+	defer h.rescue(&err)
 	if h.dir != nil {
 		h.dir.stop()
 		return nil
@@ -61,7 +64,8 @@ func (h *handle) Close() error {
 
 // ListAt implements pkg/sftp's ListerAt for a directory. RequestServer asks for
 // entries strictly one after another, so the offset says nothing new.
-func (h *handle) ListAt(infos []os.FileInfo, _ int64) (int, error) {
+func (h *handle) ListAt(infos []os.FileInfo, _ int64) (n int, err error) {
+	defer h.rescue(&err)
 	return h.dir.next(infos)
 }
 

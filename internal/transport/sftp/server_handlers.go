@@ -36,7 +36,8 @@ func (h *handlers) Filewrite(r *pkgsftp.Request) (io.WriterAt, error) { return h
 // OpenFile opens a file for both.
 func (h *handlers) OpenFile(r *pkgsftp.Request) (pkgsftp.WriterAtReaderAt, error) { return h.open(r) }
 
-func (h *handlers) open(r *pkgsftp.Request) (*handle, error) {
+func (h *handlers) open(r *pkgsftp.Request) (f *handle, err error) {
+	defer h.rescue(&err)
 	asked := h.interposer.nextOpen()
 	p, err := tree.ParsePath(r.Filepath)
 	if err != nil {
@@ -87,6 +88,7 @@ func (h *handlers) admit(p tree.Path, open func() (*handle, error)) (*handle, er
 		i.release()
 		return nil, h.refuse(err)
 	}
+	f.rescue = h.rescue
 	f.done = func(f *handle) {
 		i.release()
 		if f.file != nil {
@@ -99,7 +101,8 @@ func (h *handlers) admit(p tree.Path, open func() (*handle, error)) (*handle, er
 
 // Filelist opens a directory. pkg/sftp asks it for STAT and LSTAT too, but the
 // interposer answers those.
-func (h *handlers) Filelist(r *pkgsftp.Request) (pkgsftp.ListerAt, error) {
+func (h *handlers) Filelist(r *pkgsftp.Request) (dir pkgsftp.ListerAt, err error) {
+	defer h.rescue(&err)
 	if r.Method != "List" {
 		return nil, h.refuse(errors.ErrUnsupported)
 	}
@@ -117,17 +120,19 @@ func (h *handlers) Filelist(r *pkgsftp.Request) (pkgsftp.ListerAt, error) {
 }
 
 // Readlink returns the target of a symlink.
-func (h *handlers) Readlink(name string) (string, error) {
+func (h *handlers) Readlink(name string) (target string, err error) {
+	defer h.rescue(&err)
 	p, err := tree.ParsePath(name)
 	if err != nil {
 		return "", h.refuse(err)
 	}
-	target, err := h.readlink(p)
+	target, err = h.readlink(p)
 	return target, h.refuse(err)
 }
 
 // RealPath resolves what a client wrote, as it wrote it.
-func (h *handlers) RealPath(name string) (string, error) {
+func (h *handlers) RealPath(name string) (path string, err error) {
+	defer h.rescue(&err)
 	p, err := h.resolve(name)
 	if err != nil {
 		return "", h.refuse(err)
@@ -151,7 +156,8 @@ func lookup(number string, name func(uint32) string) string {
 }
 
 // Filecmd carries out what changes names.
-func (h *handlers) Filecmd(r *pkgsftp.Request) error {
+func (h *handlers) Filecmd(r *pkgsftp.Request) (err error) {
+	defer h.rescue(&err)
 	if r.Method == "Symlink" { // the target is any text, the name is the new link
 		p, err := tree.ParsePath(r.Target)
 		if err != nil {
@@ -188,7 +194,8 @@ func (h *handlers) Filecmd(r *pkgsftp.Request) error {
 }
 
 // PosixRename renames and replaces.
-func (h *handlers) PosixRename(r *pkgsftp.Request) error {
+func (h *handlers) PosixRename(r *pkgsftp.Request) (err error) {
+	defer h.rescue(&err)
 	p, err := tree.ParsePath(r.Filepath)
 	if err != nil {
 		return h.refuse(err)
