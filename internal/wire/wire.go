@@ -39,7 +39,7 @@ type Conn struct {
 	pending []byte     // written, not yet taken by the flusher
 	closing bool
 	late    *time.Timer // ends a flush that Close finds stuck
-	err     error // of the flusher
+	err     error       // of the flusher
 
 	done chan struct{} // closed when the flusher has ended, and with it the connection
 }
