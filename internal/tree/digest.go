@@ -53,7 +53,7 @@ func ChunkExtent(index, size, chunkSize int64) Extent {
 // ChunkValue returns the value of chunk index, data being all of it. whole says
 // that this chunk is the only one of its file.
 func ChunkValue(data []byte, index, chunkSize int64, whole bool) Value {
-	n := subtree(data, uint64(index)*uint64(chunkSize/guts.ChunkSize))
+	n := subtree(data, uint64(index)*uint64(chunkSize/guts.ChunkSize)) //nolint:gosec // neither is negative
 	if whole {
 		return Value(rootOf(n))
 	}
@@ -97,7 +97,7 @@ func subtree(data []byte, counter uint64) guts.Node {
 	}
 	half := block * leftLen((len(data)+block-1)/block)
 	left := guts.ChainingValue(subtree(data[:half:half], counter))
-	right := guts.ChainingValue(subtree(data[half:], counter+uint64(half/guts.ChunkSize)))
+	right := guts.ChainingValue(subtree(data[half:], counter+uint64(half/guts.ChunkSize))) //nolint:gosec // not negative
 	return guts.ParentNode(left, right, &guts.IV, 0)
 }
 
