@@ -51,7 +51,7 @@ const cipher = "aes128-gcm@openssh.com"
 
 // BenchmarkPeers prints one table a workload.
 func BenchmarkPeers(b *testing.B) {
-	dir, err := os.MkdirTemp(*place, "bench")
+	dir, err := os.MkdirTemp(*place, "bench") //nolint:usetesting // on the disk that the flag names
 	if err != nil {
 		b.Fatal(err)
 	}
