@@ -54,7 +54,7 @@ func TestAClientThatTakesNoAnswersIsIdle(t *testing.T) {
 			asked := make(chan struct{})
 			go func() {
 				defer close(asked)
-				for ch.lstat("/file") == nil { //nolint:revive // until the connection ends
+				for ch.lstat("/file") == nil { // until the connection ends
 				}
 			}()
 			start := time.Now()
