@@ -164,7 +164,7 @@ func (w *writer) setAttr(attr tree.Attr) error {
 	if attr.Perm == nil && !w.inPlace {
 		perm := 0o666 &^ w.hub.umask()
 		if e, err := w.at.dir.lstat(w.at.name); err == nil && e.Kind == tree.KindFile {
-			perm = e.Perm
+			perm = e.Perm &^ setIDs // these were given to the old bytes
 		}
 		attr.Perm = &perm
 	}
