@@ -144,7 +144,7 @@ func (f *file) fill(ctx context.Context, r tree.Reader, w tree.Writer) error {
 	if trusted && len(have) > 0 {
 		group.Go(func() error { return w.Recheck(gctx, f.markBad) })
 	}
-	f.sendAll(gctx, group, r, w, todo, have)
+	f.sendAll(ctx, gctx, group, r, w, todo, have)
 	if err := group.Wait(); err != nil {
 		return err
 	}
@@ -155,13 +155,15 @@ func (f *file) fill(ctx context.Context, r tree.Reader, w tree.Writer) error {
 	}
 	again := f.revokeBad()
 	group, gctx = errgroup.WithContext(ctx)
-	f.sendAll(gctx, group, r, w, again, nil)
+	f.sendAll(ctx, gctx, group, r, w, again, nil)
 	return group.Wait()
 }
 
-// sendAll starts goroutines in group that send the chunks of todo. A chunk whose
-// source has the value that have says is kept instead.
-func (f *file) sendAll(ctx context.Context, group *errgroup.Group, r tree.Reader, w tree.Writer, todo []int64, have map[int64]tree.Value) {
+// sendAll starts goroutines in group, whose context is gctx, that send the chunks
+// of todo. A chunk whose source has the value that have says is kept instead.
+// What was read when the source was lost is still written: only the end of ctx
+// stops that.
+func (f *file) sendAll(ctx, gctx context.Context, group *errgroup.Group, r tree.Reader, w tree.Writer, todo []int64, have map[int64]tree.Value) {
 	senders := fileChunks
 	if f.isStream() {
 		// In order: chunks that wait for their turn must not hold the memory
@@ -176,7 +178,7 @@ func (f *file) sendAll(ctx context.Context, group *errgroup.Group, r tree.Reader
 				if at >= int64(len(todo)) {
 					return nil
 				}
-				if err := f.send(ctx, r, w, todo[at], have); err != nil {
+				if err := f.send(ctx, gctx, r, w, todo[at], have); err != nil {
 					return err
 				}
 			}
@@ -185,9 +187,10 @@ func (f *file) sendAll(ctx context.Context, group *errgroup.Group, r tree.Reader
 }
 
 // send reads chunk i of the source and, unless the other side has it, writes it.
-func (f *file) send(ctx context.Context, r tree.Reader, w tree.Writer, i int64, have map[int64]tree.Value) error {
+// It begins nothing when gctx has ended.
+func (f *file) send(ctx, gctx context.Context, r tree.Reader, w tree.Writer, i int64, have map[int64]tree.Value) error {
 	x := f.extent(i)
-	if err := f.c.memory.Acquire(ctx, x.Length); err != nil {
+	if err := f.c.memory.Acquire(gctx, x.Length); err != nil {
 		return err
 	}
 	defer f.c.memory.Release(x.Length)
@@ -195,9 +198,12 @@ func (f *file) send(ctx context.Context, r tree.Reader, w tree.Writer, i int64, 
 	// written.
 	download := transportOf(f.src) != ""
 	if download {
-		if err := f.c.pace.wait(ctx, x.Length); err != nil {
+		if err := f.c.pace.wait(gctx, x.Length); err != nil {
 			return err
 		}
+	}
+	if err := gctx.Err(); err != nil {
+		return err
 	}
 	data := f.c.bufs.get(x.Length)
 	defer f.c.bufs.put(data)
