@@ -340,7 +340,7 @@ func (i *interposer) opened(h *handle) {
 func (i *interposer) reserve() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.held >= i.server.o.MaxHandles {
+	if i.held >= i.server.o.MaxHandles || !i.server.o.Handles.take() {
 		return false
 	}
 	i.held++
@@ -351,6 +351,7 @@ func (i *interposer) release() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.held--
+	i.server.o.Handles.give()
 }
 
 // finish waits until everything handed on is answered, and sends what is held.

@@ -20,6 +20,7 @@ type ServerOptions struct {
 	Allow, Deny []string  // names of requests, as RequestNames has them (sftp-server -p, -P); nil Allow: all; Deny wins
 	Umask       *uint32   // taken from the permissions of what is made (sftp-server -u); nil: the tree's own alone
 	MaxHandles  int       // open files and directories; 0: 256
+	Handles     *Handles  // bounds them together with those of other sessions; nil: MaxHandles alone does
 
 	// Homes tells the home of a user for "~user" and home-directory; nil:
 	// nobody's but Home.

@@ -83,11 +83,17 @@ func (h *handlers) admit(p tree.Path, open func() (*handle, error)) (*handle, er
 	if !i.reserve() {
 		return nil, h.refuse(errTooManyHandles)
 	}
+	admitted := false
+	defer func() {
+		if !admitted { // also when open panics
+			i.release()
+		}
+	}()
 	f, err := open()
 	if err != nil {
-		i.release()
 		return nil, h.refuse(err)
 	}
+	admitted = true
 	f.rescue = h.rescue
 	f.done = func(f *handle) {
 		i.release()

@@ -78,7 +78,8 @@ func TestAPanicEndsItsSessionOnly(t *testing.T) {
 			if err := os.WriteFile(disk.abs("file"), []byte("abc"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			p := serve(t, panicFS{disk, in}, ServerOptions{Log: slog.New(slog.NewTextHandler(&log, nil))})
+			handles := NewHandles(10, nil)
+			p := serve(t, panicFS{disk, in}, ServerOptions{Handles: handles, Log: slog.New(slog.NewTextHandler(&log, nil))})
 			handle := ""
 			if in == "read" || in == "close" {
 				handle = p.open("/file", openRead)
@@ -98,6 +99,9 @@ func TestAPanicEndsItsSessionOnly(t *testing.T) {
 				}
 			}
 			_ = p.end()
+			if n := handles.left.Load(); n != 10 {
+				t.Errorf("%d handles are left of 10", n)
+			}
 			if !strings.Contains(log.String(), "the test wants it") {
 				t.Errorf("the log does not say what happened: %s", log.String())
 			}
