@@ -72,7 +72,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := makeStateDir(c.StateDir); err != nil {
 		return err
 	}
-	server := sshd.Config{Limits: limitsOf(c), Log: d.log}
+	server := sshd.Config{Limits: limitsOf(c), Log: d.log, Handles: handlesOf()}
 	fingerprints, err := addHostKeys(ctx, &server, c, d.log)
 	if err != nil {
 		return err
@@ -197,6 +197,17 @@ func (d *daemon) warn(ctx context.Context, c config.Server) {
 	for _, warning := range c.Warnings {
 		d.log.WarnContext(ctx, "configuration", "warning", warning)
 	}
+}
+
+// handlesOf is how many files and directories clients may have open: half of
+// what the system lets this process open, at two each. The other half is for
+// connections, or nobody could log in any more.
+func handlesOf() int {
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		return 0
+	}
+	return int(min(files.Cur, 1<<20) / 4) //nolint:gosec // it fits
 }
 
 func limitsOf(c config.Server) sshd.Limits {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"transferd/internal/session"
+	"transferd/internal/transport/sftp"
 	"transferd/internal/wire"
 )
 
@@ -19,6 +20,10 @@ const (
 	// client that spreads a copy over many because of SSH's fixed window of
 	// 2 MiB, and few enough to bound what those windows can hold.
 	maxChannels = 32
+
+	// maxHandles is how many files and directories the channels of one
+	// connection may have open together.
+	maxHandles = 1024
 
 	// confined is what everybody hears who asks for more than files.
 	confined = "this account is confined to file transfer: use sftp, scp (not -O) or transfer"
@@ -40,8 +45,9 @@ type connection struct {
 	login  Login
 	log    *slog.Logger
 
-	cut  context.CancelFunc // ends everything on the connection at once
-	data *moment            // of the last byte on any channel
+	cut     context.CancelFunc // ends everything on the connection at once
+	data    *moment            // of the last byte on any channel
+	handles *sftp.Handles      // of all channels
 
 	mu        sync.Mutex // guards what follows
 	count     int        // of channels, also those not accepted yet

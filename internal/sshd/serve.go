@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"transferd/internal/transport/sftp"
 	"transferd/internal/wire"
 )
 
@@ -156,6 +157,7 @@ func (s *Server) serveConn(ctx context.Context, w *wire.Conn, remote netip.AddrP
 		log:      log,
 		cut:      func() { cancel(); _ = conn.Close() },
 		data:     newMoment(),
+		handles:  sftp.NewHandles(maxHandles, s.handles),
 		channels: map[*channel]struct{}{},
 	}
 	if !s.enlist(c) {

@@ -17,6 +17,7 @@ import (
 
 	"transferd/auth"
 	"transferd/internal/session"
+	"transferd/internal/transport/sftp"
 )
 
 // Config is what a Server is made of. HostKeys, Accounts and Log are needed.
@@ -25,6 +26,10 @@ type Config struct {
 	Accounts Accounts
 	Limits   Limits
 	Log      *slog.Logger
+
+	// Handles is how many files and directories all clients together may have
+	// open; 0 is no limit. A directory takes two of the process's descriptors.
+	Handles int
 }
 
 // Accounts knows who may log in and to what. Its methods are called for every
@@ -65,6 +70,7 @@ type Server struct {
 	log      *slog.Logger
 
 	// state
+	handles    *sftp.Handles // of all connections
 	limits     atomic.Pointer[Limits]
 	handshakes *handshakes
 	admission  *admission
@@ -86,6 +92,7 @@ func New(c Config) (*Server, error) {
 		accounts:   c.Accounts,
 		hostKeys:   c.HostKeys,
 		log:        c.Log,
+		handles:    sftp.NewHandles(c.Handles, nil),
 		handshakes: newHandshakes(),
 		admission:  newAdmission(),
 		listeners:  map[net.Listener]struct{}{},
