@@ -14,7 +14,7 @@ import (
 // rights than to put files below their root: they would let in whom they like.
 func checkKeysFile(file string, users []User) error {
 	for _, u := range users {
-		if u.Root == "" || !slices.Contains(u.Permissions, "write") && !slices.Contains(u.Permissions, "delete") {
+		if u.Root == "" || !u.canChange() {
 			continue
 		}
 		in, err := reaches(file, u.Root)
@@ -28,6 +28,11 @@ func checkKeysFile(file string, users []User) error {
 		}
 	}
 	return nil
+}
+
+// canChange says that u can change files or names below the root.
+func (u User) canChange() bool {
+	return slices.Contains(u.Permissions, "write") || slices.Contains(u.Permissions, "delete")
 }
 
 // maxLinks is how many symlinks a path may lead through, as in Linux.

@@ -55,7 +55,7 @@ func LoadServer(path string, flags ServerFlags) (Server, error) {
 	}
 	problems = append(problems, keys.validate()...)
 	s := keys.Server
-	s.Warnings = append(l.warnings, s.doubtful()...)
+	s.Warnings = append(l.warnings, s.doubtful(path)...)
 	if err := l.finish(problems); err != nil {
 		return Server{}, err
 	}
@@ -122,15 +122,27 @@ func account() (string, error) {
 	return "", err
 }
 
-// doubtful says what is legal and yet hardly meant.
-func (s Server) doubtful() []string {
+// doubtful says what is legal and yet hardly meant in s, read from file.
+func (s Server) doubtful(file string) []string {
 	var list []string
 	if len(s.Users) == 0 {
 		list = append(list, "users: there are none, nobody can log in")
 	}
 	for _, u := range s.Users {
-		if in, err := reaches(filepath.Join(s.StateDir, "host_key"), u.Root); err == nil && in {
+		below := func(path string) bool {
+			in, err := reaches(path, u.Root)
+			return err == nil && in
+		}
+		if below(filepath.Join(s.StateDir, "host_key")) {
 			list = append(list, fmt.Sprintf("state_dir %s lies below the root of %s, who can get at the host key there; move one of the two", s.StateDir, u.Name))
+		}
+		for _, key := range s.SSH.HostKeys {
+			if below(key) {
+				list = append(list, fmt.Sprintf("the host key %s lies below the root of %s, who can get at it; move one of the two", key, u.Name))
+			}
+		}
+		if abs, err := filepath.Abs(file); file != "" && err == nil && u.canChange() && below(abs) {
+			list = append(list, fmt.Sprintf("%s lies below the root of %s, who can change it and so let in anyone, to anything; move one of the two", file, u.Name))
 		}
 	}
 	return list

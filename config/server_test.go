@@ -366,4 +366,20 @@ func TestServerWarnings(t *testing.T) {
 	if err != nil || len(s.Warnings) != 2 || !strings.Contains(s.Warnings[1], "below the root of alice") {
 		t.Errorf("LoadServer = %q, %v, want a warning of the state directory", s.Warnings, err)
 	}
+
+	key := p.root + "/host_key"
+	if err := os.WriteFile(key, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	inRoot := filepath.Join(p.root, "e.yaml")
+	for permissions, want := range map[string]int{"[list, read]": 1, "[list, write]": 2} {
+		text := "ssh: {host_keys: [" + key + "]}\nusers: [{name: alice, root: " + p.root + ", authorized_keys: [k], permissions: " + permissions + "}]\n"
+		if err := os.WriteFile(inRoot, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := LoadServer(inRoot, ServerFlags{StateDir: "/s"})
+		if err != nil || len(s.Warnings)-1 != want || !strings.Contains(s.Warnings[1], "host key") || want == 2 && !strings.Contains(s.Warnings[2], "let in anyone") {
+			t.Errorf("%s: LoadServer = %q, %v, want warnings of the host key and of the file", permissions, s.Warnings, err)
+		}
+	}
 }
