@@ -166,6 +166,9 @@ func (i *interposer) handOn(r *request, id uint32, frame []byte, c cursor) error
 	if !fields.matches(r.fields) {
 		return errBadPacket
 	}
+	if (r.kind == typeRead || r.kind == typeReaddir) && i.replies.failure() != nil {
+		return nil // only what changes something is carried out for a client that is gone
+	}
 	next := passed{kind: r.kind, changes: r.changes}
 	var open openRequest
 	var refused error
