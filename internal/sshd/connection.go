@@ -16,10 +16,11 @@ import (
 )
 
 const (
-	// maxChannels is how many channels one connection may have: enough for a
-	// client that spreads a copy over many because of SSH's fixed window of
-	// 2 MiB, and few enough to bound what those windows can hold.
-	maxChannels = 32
+	// maxChannels is how many channels one connection may have, as in OpenSSH:
+	// enough for a client that spreads a copy over several because of SSH's
+	// fixed window of 2 MiB. One that asks for much and takes nothing makes each
+	// hold 6 MiB.
+	maxChannels = 10
 
 	// maxHandles is how many files and directories the channels of one
 	// connection may have open together.
