@@ -207,7 +207,7 @@ func handlesOf() int {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		return 0
 	}
-	return int(min(files.Cur, 1<<20) / 4) //nolint:gosec // it fits
+	return int(min(files.Cur, 1<<20) / 4)
 }
 
 func limitsOf(c config.Server) sshd.Limits {

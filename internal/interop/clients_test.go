@@ -494,7 +494,7 @@ func mountSSHFS(t *testing.T, d *daemon) string {
 		}
 		var st unix.Statfs_t
 		const fuse = 0x65735546
-		return unix.Statfs(mount, &st) == nil && int64(st.Type) == fuse
+		return unix.Statfs(mount, &st) == nil && int64(st.Type) == fuse //nolint:unconvert // its type differs by system
 	})
 	return mount
 }

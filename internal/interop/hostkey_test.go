@@ -173,7 +173,7 @@ func closedPort(t *testing.T) int {
 	var lc net.ListenConfig
 	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	check(t, err)
-	port := l.Addr().(*net.TCPAddr).Port //nolint:errcheck,forcetypeassert // a TCP listener
+	port := l.Addr().(*net.TCPAddr).Port
 	check(t, l.Close())
 	return port
 }

@@ -76,12 +76,14 @@ func killAndResume(t *testing.T, rounds int, s server, c client, from, to, want,
 		}
 		killServer := round%2 == 0
 		delay := killOnce(t, s, c, from, to, got, killServer, &whole)
-		if _, err := os.Lstat(got); !os.IsNotExist(err) {
-			t.Fatalf("round %d: an unfinished copy has the final name: %v", round, err)
+		if _, err := os.Lstat(got); err == nil {
+			// The kill fell between the rename and its acknowledgement. Whatever
+			// has the final name is whole.
+			sameFile(t, got, want)
 		}
 		r := c.copy(t, from, to)
 		sameFile(t, got, want)
-		if r.BytesSent+r.BytesResumed < killSize {
+		if r.Skipped == 0 && r.BytesSent+r.BytesResumed < killSize {
 			t.Errorf("round %d: sent %d + resumed %d < %d", round, r.BytesSent, r.BytesResumed, killSize)
 		}
 		if r.BytesResumed > 0 {
@@ -185,7 +187,7 @@ func TestReputAfterKilledDaemonIsRight(t *testing.T) {
 			return err == nil && info.Size() > stop
 		})
 		d.Kill()
-		<-done
+		_ = <-done // it lost its server
 		info, err := os.Stat(remote)
 		if err != nil {
 			t.Fatal(err)

@@ -73,8 +73,13 @@ func deeds() []deed {
 
 func TestPermissionsOfUsers(t *testing.T) {
 	users := []daemonUser{
-		{"full", ""}, {"reader", "list, read"}, {"looker", "list"}, {"keeper", "list, read, write"},
-		{"dropper", "write"}, {"blind", "read"}, {"nobody", "delete"},
+		{"full", ""},
+		{"reader", "list, read"},
+		{"looker", "list"},
+		{"keeper", "list, read, write"},
+		{"dropper", "write"},
+		{"blind", "read"},
+		{"nobody", "delete"},
 	}
 	has := map[string][]string{
 		"full": {"list", "read", "write", "delete"}, "reader": {"list", "read"}, "looker": {"list"},

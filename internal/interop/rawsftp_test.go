@@ -78,7 +78,7 @@ func dialSSH(t *testing.T, l testpeer.Login) *ssh.Client {
 	check(t, err)
 	conn, err := ssh.Dial("tcp", l.Addr(), &ssh.ClientConfig{
 		User: l.User, Auth: []ssh.AuthMethod{ssh.PublicKeys(key)},
-		HostKeyCallback: ssh.InsecureIgnoreHostKey(), //nolint:gosec // a test on loopback
+		HostKeyCallback: ssh.InsecureIgnoreHostKey(),
 	})
 	check(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
