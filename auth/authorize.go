@@ -101,6 +101,11 @@ func (e keyEntry) grantCertificate(r LoginRequest, cert *ssh.Certificate) (Grant
 		return Grant{}, fmt.Errorf("certificate %q is not valid from %s", cert.KeyId, r.Remote)
 	}
 	own.hasFrom = false
+	if own.noTouch && !e.options.noTouch && isSecurityKey(cert) {
+		// x/crypto takes the certificate's word alone for it, and shows nobody
+		// whether the key was touched.
+		return Grant{}, errors.New("no-touch-required stands in the certificate and not on the line, so the certificate is not used")
+	}
 	both, err := e.options.and(own)
 	if err != nil {
 		return Grant{}, err

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"net/netip"
@@ -250,6 +251,51 @@ func TestAuthorizeCertificates(t *testing.T) {
 			r.Key = cert
 			if _, err := keys.Authorize(r); !errors.Is(err, ErrAuth) {
 				t.Errorf("a forged certificate: %v, want ErrAuth", err)
+			}
+		})
+	}
+}
+
+// x/crypto asks no touch of a security key whose certificate says that none is
+// needed. In OpenSSH the line of the authority must say so as well.
+func TestAuthorizeCertificatesWithoutTouch(t *testing.T) {
+	_, ca, caPub := newKey(t, "")
+	_, _, plain := newKey(t, "")
+	sk, err := ssh.ParsePublicKey(ssh.Marshal(struct {
+		Type        string
+		Key         []byte
+		Application string
+	}{ssh.KeyAlgoSKED25519, bytes.Repeat([]byte{7}, 32), "ssh:"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	noTouch := map[string]string{"no-touch-required": ""}
+	for _, c := range []struct {
+		name       string
+		key        ssh.PublicKey
+		options    string
+		extensions map[string]string
+		granted    bool
+		noTouch    bool
+	}{
+		{"touch", sk, "", nil, true, false},
+		{"the line alone", sk, ",no-touch-required", nil, true, false},
+		{"the certificate alone", sk, "", noTouch, false, false},
+		{"both", sk, ",no-touch-required", noTouch, true, true},
+		{"no security key", plain.Key, "", noTouch, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cert := &ssh.Certificate{
+				Key: c.key, CertType: ssh.UserCert, ValidPrincipals: []string{"u"},
+				ValidBefore: ssh.CertTimeInfinity, Permissions: ssh.Permissions{Extensions: c.extensions},
+			}
+			if err := cert.SignCert(rand.Reader, ca); err != nil {
+				t.Fatal(err)
+			}
+			keys := ParseAuthorizedKeys("k", []byte("cert-authority"+c.options+" "+caPub.String()+"\n"))
+			g, err := keys.Authorize(LoginRequest{User: "u", Key: cert, Remote: netip.MustParseAddr("10.0.0.7"), Now: noon})
+			if (err == nil) != c.granted || g.NoTouchRequired != c.noTouch {
+				t.Errorf("Authorize = %v, %v; want granted %v, no touch %v", g.NoTouchRequired, err, c.granted, c.noTouch)
 			}
 		})
 	}
