@@ -185,4 +185,5 @@ var (
 	_ tree.Linker  = (*Store)(nil)
 	_ tree.Spacer  = (*Store)(nil)
 	_ tree.Summer  = (*Store)(nil)
+	_ tree.Tidier  = (*Store)(nil)
 )

@@ -138,6 +138,19 @@ func (h *hub) sweepOne(d *dir, name string, before time.Time) (gone bool, err er
 	return true, d.remove(name)
 }
 
+// Tidy implements tree.Tidier.
+func (s *Store) Tidy(ctx context.Context, p tree.Path, origin string) error {
+	return s.change(ctx, "tidy", p, func(at place) error {
+		stem := tree.PartialName(origin, at.name)
+		for _, suffix := range []string{partSuffix, journalSuffix} {
+			if _, err := s.hub.sweepOne(at.dir, stem+suffix, s.hub.now().Add(time.Hour)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // otherHalfLives reports whether the journal of a partial, or the partial of a
 // journal, was changed after before: both stay as long as one is in use.
 func otherHalfLives(d *dir, name string, before time.Time) bool {

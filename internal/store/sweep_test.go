@@ -202,3 +202,44 @@ func TestIndexSurvives(t *testing.T) {
 		t.Errorf("the index has %v", dirs)
 	}
 }
+
+func TestTidyRemovesWhatAKillLeft(t *testing.T) {
+	root := t.TempDir()
+	s, err := Open(root, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	stem := filepath.Join(root, tree.PartialName("here", "f"))
+	other := filepath.Join(root, tree.PartialName("there", "f")+partSuffix)
+	for _, path := range []string{stem + partSuffix, stem + journalSuffix, other} {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held, err := os.OpenFile(stem+partSuffix, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.hub.sys.lock(held, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Tidy(t.Context(), "f", "here"); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(stem + partSuffix); err != nil {
+		t.Errorf("Tidy removed what a writer holds: %v", err)
+	}
+	if err := held.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Tidy(t.Context(), "f", "here"); err != nil {
+		t.Error(err)
+	}
+	if files := readDir(t, root); len(files) != 1 {
+		t.Errorf("left are %v, want the partial of another source alone", sortedKeys(files))
+	}
+	if err := s.Tidy(t.Context(), "missing/f", "here"); err == nil {
+		t.Error("Tidy in a directory that is not there = nil")
+	}
+}

@@ -138,6 +138,14 @@ type Summer interface {
 	Sum(ctx context.Context, p Path) (Digest, error)
 }
 
+// A Tidier is a tree that can remove what an earlier run of an upload left.
+type Tidier interface {
+	// Tidy removes what is left of the upload of origin to p, unless somebody is
+	// at it. It is called for a file that turned out to be done: a kill after
+	// its last step but before the cleaning up leaves something behind.
+	Tidy(ctx context.Context, p Path, origin string) error
+}
+
 // A Carrier is a tree behind a transport. A local tree is none.
 type Carrier interface {
 	// Transport names the transport for people and events: "sftp", "tcp".
