@@ -168,7 +168,7 @@ func TestSessionsThatEndAnywhereHarmNobody(t *testing.T) {
 		r := dialRaw(t, d.Login)
 		_, err := r.in.Write([]byte(packet))
 		check(t, err)
-		check(t, r.in.Close())
+		_ = r.in.Close() // the daemon may have closed the channel already
 		if _, err := io.Copy(io.Discard, r.out); err != nil {
 			t.Errorf("after %q: %v", packet, err)
 		}
