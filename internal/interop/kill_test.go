@@ -187,7 +187,7 @@ func TestReputAfterKilledDaemonIsRight(t *testing.T) {
 			return err == nil && info.Size() > stop
 		})
 		d.Kill()
-		_ = <-done // it lost its server
+		<-done // it lost its server
 		info, err := os.Stat(remote)
 		if err != nil {
 			t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -162,6 +163,35 @@ func TestTerminatedDaemonKeepsWhatArrived(t *testing.T) {
 		t.Error("nothing was resumed")
 	}
 	sameFile(t, filepath.Join(d.Root, "copy"), src)
+}
+
+func TestReputAfterTerminatedDaemonIsRight(t *testing.T) {
+	d := startDaemon(t)
+	program := testpeer.Need(t, "sftp")
+	src, remote := filepath.Join(t.TempDir(), "stack"), filepath.Join(d.Root, "stack")
+	writeRandom(t, src, killSize)
+	batch := func(verb string) *exec.Cmd {
+		cmd := exec.CommandContext(t.Context(), program, append(d.Options(), "-b", "-", d.Target())...)
+		cmd.Stdin = strings.NewReader(verb + " " + src + " /stack\n")
+		return cmd
+	}
+	put := batch("put")
+	check(t, put.Start())
+	waitFor(t, "the upload to be under way", func() bool {
+		info, err := os.Stat(remote)
+		return err == nil && info.Size() > 8<<20
+	})
+	check(t, d.cmd.Process.Signal(syscall.SIGTERM))
+	<-d.done
+	_ = put.Wait() // it lost its server, or was done before
+	d.Restart(t)
+	info, err := os.Stat(remote)
+	check(t, err)
+	t.Logf("%d bytes had arrived", info.Size())
+	if info.Size() < killSize {
+		run(t, batch("reput"))
+	}
+	sameFile(t, remote, src)
 }
 
 // The client reconnects by itself when the daemon comes back.
