@@ -171,7 +171,7 @@ func TestReputAfterTerminatedDaemonIsRight(t *testing.T) {
 	src, remote := filepath.Join(t.TempDir(), "stack"), filepath.Join(d.Root, "stack")
 	writeRandom(t, src, killSize)
 	batch := func(verb string) *exec.Cmd {
-		cmd := exec.CommandContext(t.Context(), program, append(d.Options(), "-b", "-", d.Target())...)
+		cmd := exec.CommandContext(t.Context(), program, append(d.Options(), "-l", "400000", "-b", "-", d.Target())...)
 		cmd.Stdin = strings.NewReader(verb + " " + src + " /stack\n")
 		return cmd
 	}
