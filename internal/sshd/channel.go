@@ -131,7 +131,7 @@ func (ch *channel) sftp(ctx context.Context) error {
 	defer log.DebugContext(ctx, "sftp session ends")
 	ch.serving.Store(true)
 	defer ch.serving.Store(false)
-	if err := sftp.Serve(ctx, ch, tree, sftp.ServerOptions{Handles: ch.conn.handles, Log: log}); err != nil && !errors.Is(err, io.EOF) {
+	if err := sftp.Serve(ctx, ch, tree, sftp.ServerOptions{Handles: ch.conn.handles, Gone: ch.conn.gone, Log: log}); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("serve sftp: %w", err)
 	}
 	return nil

@@ -49,6 +49,7 @@ type connection struct {
 	cut     context.CancelFunc // ends everything on the connection at once
 	data    *moment            // of the last byte on any channel
 	handles *sftp.Handles      // of all channels
+	gone    chan struct{}      // closed when the connection has ended
 
 	mu        sync.Mutex // guards what follows
 	count     int        // of channels, also those not accepted yet
@@ -78,6 +79,7 @@ func (c *connection) serve(ctx context.Context, channels <-chan ssh.NewChannel, 
 			ch.serve(ctx)
 		})
 	}
+	close(c.gone)
 	serving.Wait()
 	close(watched)
 	running.Wait()

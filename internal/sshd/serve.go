@@ -158,6 +158,7 @@ func (s *Server) serveConn(ctx context.Context, w *wire.Conn, remote netip.AddrP
 		cut:      func() { cancel(); _ = conn.Close() },
 		data:     newMoment(),
 		handles:  sftp.NewHandles(maxHandles, s.handles),
+		gone:     make(chan struct{}),
 		channels: map[*channel]struct{}{},
 	}
 	if !s.enlist(c) {

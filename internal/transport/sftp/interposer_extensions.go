@@ -185,12 +185,20 @@ func (i *interposer) copyData(id uint32, c *cursor) error {
 		}
 		err = i.server.copyRange(dst, int64(toOff), src, int64(fromOff), int64(length)) //nolint:gosec // checked
 	}
+	if errors.Is(err, errGone) {
+		return err // what came behind it must not find half a copy
+	}
 	i.status(id, err)
 	return nil
 }
 
-// errSameFile: OpenSSH refuses to copy within one file too.
-var errSameFile = errors.New("copy of a file onto itself")
+var (
+	// errSameFile: OpenSSH refuses to copy within one file too.
+	errSameFile = errors.New("copy of a file onto itself")
+
+	// errGone ends a session whose client is gone.
+	errGone = errors.New("the client is gone")
+)
 
 // copyRange copies length bytes, or what there is of them.
 func (s *server) copyRange(dst *handle, dstOff int64, src *handle, srcOff, length int64) error {
@@ -210,8 +218,12 @@ func (s *server) copyRange(dst *handle, dstOff int64, src *handle, srcOff, lengt
 	}
 	buf := make([]byte, maxPacket)
 	for length > 0 {
-		if err := s.ctx.Err(); err != nil {
-			return err
+		select {
+		case <-s.ctx.Done():
+			return s.ctx.Err()
+		case <-s.o.Gone:
+			return errGone
+		default:
 		}
 		n, err := src.file.ReadAt(buf[:min(length, int64(len(buf)))], srcOff)
 		end := errors.Is(err, io.EOF)

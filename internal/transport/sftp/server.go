@@ -26,6 +26,11 @@ type ServerOptions struct {
 	// nobody's but Home.
 	Homes func(user string) (tree.Path, error)
 
+	// Gone is closed when the client cannot come back. What it has sent is
+	// carried out all the same, up to a copy inside the server, which may have
+	// no end: there the session ends. Nil: that is not known.
+	Gone <-chan struct{}
+
 	Log *slog.Logger // nil: discarded
 }
 
