@@ -4,6 +4,7 @@ package sftp
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -52,7 +53,10 @@ func TestACopyInsideTheServerEndsWithItsClient(t *testing.T) {
 	_ = ours.Close()
 	close(gone)
 	select {
-	case <-done:
+	case err := <-done:
+		if !errors.Is(err, errGone) {
+			t.Errorf("Serve = %v, want errGone", err)
+		}
 	case <-time.After(10 * time.Second):
 		t.Error("the copy goes on")
 	}
