@@ -17,11 +17,11 @@ import (
 	"transferd/internal/testpeer"
 )
 
-// startSubsystem starts a stock sshd whose sftp is ours, called with flags.
-func startSubsystem(t *testing.T, flags string) (*testpeer.SSHD, *daemon) {
+// startSubsystem starts a stock sshd whose sftp is ours.
+func startSubsystem(t *testing.T) (*testpeer.SSHD, *daemon) {
 	t.Helper()
 	s := testpeer.StartSSHD(t, testpeer.SSHDOptions{
-		Config: []string{"Subsystem sftp " + filepath.Join(bin, "transferd") + " sftp-server " + flags},
+		Config: []string{"Subsystem sftp " + filepath.Join(bin, "transferd") + " sftp-server"},
 	})
 	// The clients of the other tests know a daemon by its login.
 	return s, &daemon{Login: s.Login, Root: t.TempDir(), Dir: s.Dir}
@@ -32,7 +32,7 @@ func TestForeignClientsOverOurSubsystem(t *testing.T) {
 		"sftp": startSFTP, "scp": startSCP, "rclone": startRclone, "paramiko": startParamiko,
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, d := startSubsystem(t, "")
+			s, d := startSubsystem(t)
 			c := start(t, d)
 			dir := t.TempDir()
 			many, big := filepath.Join(dir, "many"), filepath.Join(dir, "big")
@@ -69,7 +69,7 @@ func TestForeignClientsOverOurSubsystem(t *testing.T) {
 }
 
 func TestTransferOverOurSubsystem(t *testing.T) {
-	s, d := startSubsystem(t, "")
+	s, d := startSubsystem(t)
 	c := newClient(t, s.Login)
 	src := filepath.Join(t.TempDir(), "src")
 	for i, name := range []string{"plain", "with space", "\xff\xfe", "new\nline", "-rf", strings.Repeat("n", 255), "deep/er/file"} {
@@ -109,7 +109,7 @@ func TestFlagsOfTheSubsystem(t *testing.T) {
 	local, start := filepath.Join(dir, "local"), filepath.Join(dir, "start")
 	writeRandom(t, local, 5000)
 	check(t, os.Mkdir(start, 0o755))
-	for _, test := range []struct {
+	tests := []struct {
 		name, flags string
 		batch       []string
 		fails       string // what sftp says; "" if all goes well
@@ -129,13 +129,20 @@ func TestFlagsOfTheSubsystem(t *testing.T) {
 		{"-p", "-p realpath,stat,lstat,opendir,readdir,close,limits", []string{"ls -l \"{dir}\""}, "", []string{"old"}, nil},
 		{"-p without open", "-p realpath,stat,lstat,opendir,readdir,close", []string{"get \"{dir}/old\" " + filepath.Join(dir, "no")}, "Permission denied", nil, nil},
 		{"-u", "-u 077", []string{"put " + local + " \"{dir}/x\"", "mkdir \"{dir}/d\""}, "", []string{"x", "d"}, nil},
-	} {
+	}
+	// One sshd has them all, each as a subsystem of its own name.
+	var config []string
+	subsystem := func(i int) string { return "flags" + strconv.Itoa(i) }
+	for i, test := range tests {
+		config = append(config, "Subsystem "+subsystem(i)+" "+filepath.Join(bin, "transferd")+" sftp-server "+test.flags)
+	}
+	s := testpeer.StartSSHD(t, testpeer.SSHDOptions{Config: config})
+	for i, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			check(t, os.RemoveAll(start))
 			check(t, os.Mkdir(start, 0o755))
 			writeRandom(t, filepath.Join(start, "old"), 100)
-			s, d := startSubsystem(t, test.flags)
-			cmd := exec.CommandContext(t.Context(), program, append(d.Options(), "-b", "-", d.Target())...)
+			cmd := exec.CommandContext(t.Context(), program, append(s.Options(), "-s", subsystem(i), "-b", "-", s.Target())...)
 			cmd.Stdin = strings.NewReader(strings.ReplaceAll(strings.Join(test.batch, "\n"), "{dir}", start) + "\n")
 			out, err := cmd.CombinedOutput()
 			if (err != nil) != (test.fails != "") || !strings.Contains(string(out), test.fails) {
