@@ -187,7 +187,7 @@ func TestReputAfterKilledDaemonIsRight(t *testing.T) {
 			return err == nil && info.Size() > stop
 		})
 		d.Kill()
-		<-done // it lost its server
+		t.Logf("put, its server killed: %v", <-done)
 		info, err := os.Stat(remote)
 		if err != nil {
 			t.Fatal(err)
