@@ -155,6 +155,7 @@ func (c *copier) operand(ctx context.Context, l landing) error {
 		label:  l.src.Label,
 		origin: l.src.origin(c.opt.Machine, l.src.Path),
 		entry:  l.entry,
+		untidy: true,
 	}
 	var err error
 	if j.there, j.linked, err = c.existing(ctx, l.to); err != nil {

@@ -23,6 +23,7 @@ type job struct {
 	origin string
 	entry  tree.Entry  // the source, as found
 	there  *tree.Entry // what has the final name, nil if nothing does
+	untidy bool        // an earlier run may have left something of its own beside it
 	linked bool        // a symlink with the final name leads to there, and is meant
 	root   *copiedTree // the directory copy that it is part of, nil if none
 }
@@ -90,20 +91,19 @@ func (f *file) attempt(ctx context.Context) error {
 	}
 	defer func() { _ = r.Close() }() // it was only read
 	// What a listing said may be out of date. To ask costs a round trip where a
-	// network is between; there it is done only when there is a reason.
-	if f.tried || f.entry.Grain == 0 || transportOf(f.src) == "" {
+	// network is between, which many small files would feel.
+	asked := f.tried || f.entry.Grain == 0 || f.entry.Size > tree.MinChunkSize || transportOf(f.src) == ""
+	if asked {
 		if f.entry, err = r.Stat(ctx); err != nil {
 			return err
 		}
 	}
-	again := !f.tried
 	f.tried = true
 	err = f.copyOnce(ctx, r)
-	if !again || !errors.Is(err, tree.ErrSourceChanged) || ctx.Err() != nil {
+	if asked || !errors.Is(err, tree.ErrSourceChanged) || ctx.Err() != nil {
 		return err
 	}
-	// Whether it changed before its first byte was read or after, what arrived
-	// is of use for what it is now.
+	// It may have changed between the listing and its first byte.
 	if f.entry, err = r.Stat(ctx); err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ func (c *copier) skip(ctx context.Context, j job) (bool, error) {
 	switch {
 	case done:
 		c.skipped.Add(1)
+		c.tidy(ctx, j)
 	case c.opt.DryRun:
 		status = Planned
 		c.files.Add(1)
@@ -32,6 +33,14 @@ func (c *copier) skip(ctx context.Context, j job) (bool, error) {
 		ID: c.ids.Add(1), Path: j.label, Size: j.entry.Size, Transport: transportBetween(j.src, j.dst), Status: status,
 	})
 	return true, nil
+}
+
+// tidy removes what an earlier run left that was killed after its last step.
+// That this fails is no reason to fail.
+func (c *copier) tidy(ctx context.Context, j job) {
+	if t, ok := j.dst.(tree.Tidier); ok && j.untidy && !c.opt.DryRun {
+		_ = t.Tidy(ctx, j.to, j.origin)
+	}
 }
 
 // done reports whether what is at the destination makes copying j needless, and

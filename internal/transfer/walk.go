@@ -22,6 +22,7 @@ type pair struct {
 	below  tree.Path // of from, below the operand: what filters see
 	trail  *trail    // directories above, where symlinks are followed
 	root   *copiedTree
+	untidy bool // something of an unfinished copy lies in the parent of to
 }
 
 func (p pair) join(name string) pair {
@@ -53,6 +54,7 @@ func (c *copier) walk(ctx context.Context, p pair, entry tree.Entry, old *tree.E
 			return c.failIn(ctx, p, err)
 		}
 	}
+	p.untidy = holdsPartials(there)
 	entries, err := retryValue(ctx, c, p.label, func() ([]tree.Entry, error) { return list(ctx, p.src, p.from) })
 	if err != nil {
 		return c.failIn(ctx, p, err)
@@ -73,6 +75,15 @@ func (c *copier) walk(ctx context.Context, p pair, entry tree.Entry, old *tree.E
 		}
 	}
 	return nil
+}
+
+func holdsPartials(names map[string]tree.Entry) bool {
+	for name := range names {
+		if tree.IsPartialName(name) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *copier) failIn(ctx context.Context, p pair, err error) error {
@@ -117,7 +128,7 @@ func (c *copier) visit(ctx context.Context, p pair, e tree.Entry, old *tree.Entr
 	case tree.KindFile:
 		return c.queue(ctx, job{
 			src: p.src, from: p.from, dst: p.dst, to: p.to,
-			label: p.label, origin: p.origin, entry: e, there: old, root: p.root,
+			label: p.label, origin: p.origin, entry: e, there: old, root: p.root, untidy: p.untidy,
 		})
 	case tree.KindUnknown, tree.KindFIFO, tree.KindSocket, tree.KindCharDevice, tree.KindBlockDevice:
 	}
