@@ -231,3 +231,19 @@ func (s sized) Stat(ctx context.Context, p tree.Path) (tree.Entry, error) {
 	e.Size = s.size
 	return e, err
 }
+
+func (s sized) Open(ctx context.Context, p tree.Path) (tree.Reader, error) {
+	r, err := s.Source.Open(ctx, p)
+	return sizedReader{r, s.size}, err
+}
+
+type sizedReader struct {
+	tree.Reader
+	size int64
+}
+
+func (r sizedReader) Stat(ctx context.Context) (tree.Entry, error) {
+	e, err := r.Reader.Stat(ctx)
+	e.Size = r.size
+	return e, err
+}
