@@ -14,8 +14,15 @@ import (
 	"testing"
 )
 
-// bystanderSize is how much a bystander copies at a time.
-const bystanderSize = 16 << 20
+const (
+	// bystanderSize is how much a bystander copies at a time.
+	bystanderSize = 16 << 20
+
+	// stopSize at stopRate takes four seconds: the first makes something durable,
+	// and a daemon that is to end lets a busy client go on for two.
+	stopSize = 200 << 20
+	stopRate = "50MiB"
+)
 
 // A bystander copies up and down, over and over, while others misbehave.
 type bystander struct {

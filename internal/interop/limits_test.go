@@ -141,9 +141,9 @@ func TestTerminatedDaemonKeepsWhatArrived(t *testing.T) {
 	d := startDaemon(t)
 	dir := t.TempDir()
 	src := filepath.Join(dir, "stack")
-	writeRandom(t, src, killSize)
+	writeRandom(t, src, stopSize)
 	c := newClient(t, d.Login)
-	cmd := c.command(t.Context(), "copy", "-q", "--retries", "0", "--bwlimit", "80MiB", src, c.remote("/copy"))
+	cmd := c.command(t.Context(), "copy", "-q", "--retries", "0", "--bwlimit", stopRate, src, c.remote("/copy"))
 	check(t, cmd.Start())
 	waitFor(t, "part of the copy to be durable", func() bool { return journalled(c.home) })
 	start := time.Now()
@@ -169,7 +169,7 @@ func TestReputAfterTerminatedDaemonIsRight(t *testing.T) {
 	d := startDaemon(t)
 	program := testpeer.Need(t, "sftp")
 	src, remote := filepath.Join(t.TempDir(), "stack"), filepath.Join(d.Root, "stack")
-	writeRandom(t, src, killSize)
+	writeRandom(t, src, stopSize)
 	batch := func(verb string) *exec.Cmd {
 		cmd := exec.CommandContext(t.Context(), program, append(d.Options(), "-l", "400000", "-b", "-", d.Target())...)
 		cmd.Stdin = strings.NewReader(verb + " " + src + " /stack\n")
@@ -188,7 +188,7 @@ func TestReputAfterTerminatedDaemonIsRight(t *testing.T) {
 	info, err := os.Stat(remote)
 	check(t, err)
 	t.Logf("%d bytes had arrived", info.Size())
-	if info.Size() < killSize {
+	if info.Size() < stopSize {
 		run(t, batch("reput"))
 	}
 	sameFile(t, remote, src)
@@ -198,10 +198,10 @@ func TestReputAfterTerminatedDaemonIsRight(t *testing.T) {
 func TestCopyOutlivesAnOrderlyRestart(t *testing.T) {
 	d := startDaemon(t)
 	dir := t.TempDir()
-	writeRandom(t, filepath.Join(d.Root, "stack"), killSize)
+	writeRandom(t, filepath.Join(d.Root, "stack"), stopSize)
 	c := newClient(t, d.Login)
 	dst := filepath.Join(dir, "copy")
-	cmd := c.command(t.Context(), "copy", "--json", "--bwlimit", "80MiB", c.remote("/stack"), dst)
+	cmd := c.command(t.Context(), "copy", "--json", "--bwlimit", stopRate, c.remote("/stack"), dst)
 	var events strings.Builder
 	cmd.Stdout = &events
 	check(t, cmd.Start())
@@ -215,7 +215,7 @@ func TestCopyOutlivesAnOrderlyRestart(t *testing.T) {
 	sameFile(t, dst, filepath.Join(d.Root, "stack"))
 	r := parseDone(t, []byte(events.String()))
 	t.Logf("%+v", r)
-	if r.BytesSent > killSize+(96<<20) {
-		t.Errorf("%d bytes were sent again", r.BytesSent-killSize)
+	if r.BytesSent > stopSize+(96<<20) {
+		t.Errorf("%d bytes were sent again", r.BytesSent-stopSize)
 	}
 }

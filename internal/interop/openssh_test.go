@@ -43,7 +43,7 @@ func TestForeignClientsOverOurSubsystem(t *testing.T) {
 				names = append(names, name)
 				writeRandom(t, filepath.Join(many, name), int64(i)*1000)
 			}
-			writeRandom(t, big, 40<<20)
+			writeRandom(t, big, 16<<20)
 			at := func(name string) string { return filepath.Join(d.Root, name) }
 
 			c.put(t, big, at("big"))
@@ -88,8 +88,8 @@ func TestTransferOverOurSubsystem(t *testing.T) {
 		t.Errorf("a second copy did something: %+v", again)
 	}
 	big, to := filepath.Join(t.TempDir(), "big"), filepath.Join(d.Root, "big")
-	writeRandom(t, big, killSize)
-	cmd := c.command(t.Context(), "copy", "-q", "--retries", "0", "--bwlimit", "80MiB", big, c.remote(to))
+	writeRandom(t, big, stopSize)
+	cmd := c.command(t.Context(), "copy", "-q", "--retries", "0", "--bwlimit", stopRate, big, c.remote(to))
 	check(t, cmd.Start())
 	waitFor(t, "part of the copy to be durable", func() bool { return journalled(c.home) })
 	s.Kill()
