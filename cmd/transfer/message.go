@@ -96,7 +96,7 @@ func hintTable() []hintLine {
 		{tree.ErrIsDir, "rm -r removes a directory"},
 		{tree.ErrNotDir, "name a directory there, or make one with 'transfer mkdir'"},
 		{fs.ErrNotExist, "check the name; 'transfer ls' on the directory above shows what is there"},
-		{fs.ErrPermission, "the account that this runs as may not do that there"},
+		{fs.ErrPermission, "the account that is used there may not do that: look at its permissions, or ask whoever runs that machine"},
 	}
 }
 
