@@ -240,3 +240,15 @@ func wantNoRest(t *testing.T, dir string) {
 		}
 	}
 }
+
+// hostPlace is the file at path of this machine.
+func hostPlace(t *testing.T, path string) Place {
+	t.Helper()
+	p, err := store.HostPath(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := store.Host(store.Options{})
+	t.Cleanup(func() { _ = s.Close() })
+	return Place{Tree: s, Path: p, Label: path}
+}

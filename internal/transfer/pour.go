@@ -120,7 +120,9 @@ func (f *file) pour(ctx context.Context, w tree.Writer, r io.Reader) (tree.Final
 				return err
 			}
 			f.sent.Add(payload(int64(n), chunk.Extents))
-			f.c.emit(Moved{ID: f.id, Bytes: int64(n)})
+			if n > 0 {
+				f.c.emit(Moved{ID: f.id, Bytes: int64(n)})
+			}
 			return nil
 		})
 	}
