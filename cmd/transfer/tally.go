@@ -108,7 +108,7 @@ func (t *tally) finished(e transfer.Finished) {
 		t.skipped++
 	case transfer.Copied, transfer.Linked:
 		t.files++
-	case transfer.Made, transfer.Planned:
+	case transfer.Planned:
 	}
 	if f := t.running[e.ID]; f != nil {
 		t.bytes += max(0, e.Size-f.bytes) // holes were never moved

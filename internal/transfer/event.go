@@ -77,7 +77,6 @@ const (
 	Copied  Status = "copied"
 	Skipped Status = "skipped" // it was there already
 	Linked  Status = "symlink"
-	Made    Status = "directory"
 	Planned Status = "dry-run"
 )
 

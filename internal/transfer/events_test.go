@@ -1,12 +1,11 @@
 package transfer
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
-
-	"golang.org/x/sys/unix"
 
 	"transferd/internal/tree"
 )
@@ -84,7 +83,7 @@ func TestEventsAddUp(t *testing.T) {
 			// One is there, one is begun.
 			b.to.at = func(c call) fault {
 				if c.op == "commit" && c.path != "D/d/same" {
-					return fault{before: unix.EIO}
+					return fault{before: fs.ErrInvalid}
 				}
 				return fault{}
 			}
