@@ -208,6 +208,14 @@ func (t faulty) Sub(ctx context.Context, p tree.Path) (tree.SubTree, error) {
 	return t.f.wrap(sub, t.base.Append(p)), nil
 }
 
+func (t faulty) Tidy(ctx context.Context, p tree.Path, origin string) error {
+	tidier, ok := t.Sink.(tree.Tidier)
+	if !ok || t.f.remote {
+		return nil
+	}
+	return t.do(ctx, "tidy", p, func() error { return tidier.Tidy(ctx, p, origin) })
+}
+
 func (t faulty) Close() error {
 	if c, ok := t.Sink.(tree.SubTree); ok {
 		return c.Close()

@@ -32,7 +32,7 @@ type job struct {
 // many files are in flight.
 func (c *copier) queue(ctx context.Context, j job) error {
 	c.find(1, j.entry.Size)
-	if !c.opt.Checksum && c.mended(j).IsZero() {
+	if !c.opt.Checksum && !j.untidy && c.mended(j).IsZero() {
 		if settled, err := c.skip(ctx, j); settled || err != nil {
 			return err
 		}

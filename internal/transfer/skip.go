@@ -9,7 +9,8 @@ import (
 )
 
 // skip deals with a file that needs no copy; it reports whether j is settled.
-// It reads and changes nothing unless Checksum is set or j has to be mended.
+// It reads and changes nothing unless Checksum is set or j is to be mended or
+// untidy.
 func (c *copier) skip(ctx context.Context, j job) (bool, error) {
 	done, err := c.done(ctx, j)
 	if attr := c.mended(j); err == nil && done && !attr.IsZero() {
