@@ -67,3 +67,26 @@ func TestWriteFromZerosMakesHoles(t *testing.T) {
 		t.Errorf("%d bytes of the disk are used", got)
 	}
 }
+
+// In place the old bytes lie where the holes of the new file are.
+func TestHolesInPlace(t *testing.T) {
+	for _, end := range ends {
+		for _, size := range []int64{1000, 3 * mib, 9*mib + 1} {
+			b := newBench(t).remote(end.from, end.to)
+			sparseFile(t, filepath.Join(b.src, "f"), size, map[int64]string{size / 2: "data"})
+			write(t, b.dst, "f", bytesOf(3, 6*mib))
+			before, err := os.Stat(filepath.Join(b.dst, "f"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := options()
+			o.InPlace = true
+			b.must(o, "f", "f")
+			b.wantDone(read(t, b.src, "f"))
+			now, err := os.Stat(filepath.Join(b.dst, "f"))
+			if err != nil || !os.SameFile(before, now) {
+				t.Errorf("%s: the file is another one now: %v", end.name, err)
+			}
+		}
+	}
+}
