@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/pkg/sftp"
 
@@ -54,5 +55,5 @@ func pathError(op, path string, err error) error {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	return fmt.Errorf("%s %s: %w", op, path, err)
+	return &fs.PathError{Op: op, Path: path, Err: err} // whoever tells people can name it their way
 }
