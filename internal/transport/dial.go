@@ -57,7 +57,7 @@ func connectError(s settings, err error) error {
 		p.hint = "the name service does not answer: check the network, or use an address"
 	case errors.As(err, &refused):
 		p.cause = err
-		p.hint = "the jump host is reached but does not lead further: it may forbid forwarding (AllowTcpForwarding), or nothing listens there"
+		p.hint = "the jump host (-J) is reached but does not lead further: it may forbid forwarding (AllowTcpForwarding), or nothing listens there"
 	case isRefused(err):
 		p.text += ": connection refused"
 		p.hint = refusedHint(s.port)
@@ -76,6 +76,18 @@ func connectError(s settings, err error) error {
 		}
 	}
 	return p
+}
+
+// jumpError says that err is about the jump host s, which may be all that is
+// wrong with it.
+func jumpError(s settings, err error) error {
+	if !errors.Is(err, ErrConnect) {
+		return fmt.Errorf("jump host %s: %w", s.label(), err)
+	}
+	return &problem{
+		kind: ErrConnect, text: "jump host " + s.label(), cause: err,
+		hint: "check the jump host: -J [user@]host[:port], or ProxyJump in ~/.ssh/config; -P is not its port",
+	}
 }
 
 func refusedHint(port int) string {

@@ -270,9 +270,12 @@ func (l *login) note(what string) {
 func (l *login) refused(err error) error {
 	p := &problem{kind: auth.ErrAuth, text: "log in to " + l.s.label() + ": permission denied"}
 	var why []string
-	if len(l.tried) > 0 {
+	switch {
+	case len(l.tried) > 0:
 		why = append(why, "tried "+strings.Join(l.tried, ", "))
-	} else {
+	case l.listed && len(l.s.named) > 0:
+		why = append(why, "no key named with -i can be used")
+	default:
 		why = append(why, "there was nothing to try")
 	}
 	if len(l.allowed) > 0 {
@@ -288,6 +291,8 @@ func (l *login) refused(err error) error {
 	switch {
 	case strings.Contains(err.Error(), "Too many authentication failures"):
 		p.hint = "the server gave up before the right key came: name it with -i and add -o IdentitiesOnly=yes"
+	case slices.Contains(l.allowed, "publickey") && len(l.tried) == 0 && l.listed && len(l.s.named) > 0:
+		p.hint = "name the file of a private key with -i, one that only you can read"
 	case slices.Contains(l.allowed, "publickey") && len(l.tried) == 0:
 		p.hint = "make a key with `transfer keygen`, and add its .pub file to the authorized_keys of the account on the server"
 	case slices.Contains(l.allowed, "publickey"):

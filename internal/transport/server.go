@@ -223,7 +223,7 @@ func (v *server) way(ctx context.Context) (*ssh.Client, error) {
 			l, err := v.connect(ctx, hop, via, false)
 			hop.forget()
 			if err != nil {
-				return nil, fmt.Errorf("jump host %s: %w", s.label(), err)
+				return nil, jumpError(s, err)
 			}
 			v.hops = append(v.hops, l)
 		}
