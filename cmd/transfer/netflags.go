@@ -88,16 +88,17 @@ func (n *netFlags) load(cmd *cobra.Command) (config.Client, error) {
 	return config.LoadClient(config.FindClient(n.config), n.given(cmd))
 }
 
-// logger returns what the parts below log to: nothing at all, unless the person
-// wants to see.
+// logger returns what the parts below log to: what has to be seen as plain
+// sentences, and more, with all its details, if the person wants to see it.
 func (n *netFlags) logger(env *environ) *slog.Logger {
-	level := slog.LevelWarn
 	switch {
 	case n.quiet:
-		level = slog.LevelError
-	case n.verbose == 1:
-		level = slog.LevelInfo
-	case n.verbose > 1:
+		return slog.New(&plainLog{out: env.stderr, level: slog.LevelError})
+	case n.verbose == 0:
+		return slog.New(&plainLog{out: env.stderr, level: slog.LevelWarn})
+	}
+	level := slog.LevelInfo
+	if n.verbose > 1 {
 		level = slog.LevelDebug
 	}
 	return slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{
