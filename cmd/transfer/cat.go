@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 
@@ -29,7 +28,7 @@ func newCatCommand(env *environ) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, c.close()) }()
+		defer func() { err = c.end(err) }()
 		for _, operand := range args {
 			if operand == "-" {
 				if _, err := io.Copy(env.stdout, env.stdin); err != nil {

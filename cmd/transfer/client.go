@@ -26,8 +26,9 @@ type client struct {
 	cfg   config.Client
 	log   *slog.Logger
 
-	host *store.Store
-	pool *transport.Pool
+	host  *store.Store
+	pool  *transport.Pool
+	names names
 }
 
 // newClient makes the client of cmd. Nothing is connected yet.
@@ -87,9 +88,10 @@ func (c *client) transportOptions() transport.Options {
 	return o
 }
 
-// close ends the connections and gives up the disk.
-func (c *client) close() error {
-	return errors.Join(c.pool.Close(), c.host.Close())
+// end ends the connections, gives up the disk, and returns the error of a
+// command that came to err.
+func (c *client) end(err error) error {
+	return c.names.words(errors.Join(err, c.pool.Close(), c.host.Close()))
 }
 
 // place finds what an operand names, connecting to its server if need be.
@@ -114,6 +116,7 @@ func (c *client) open(ctx context.Context, target transport.Target) (transfer.Pl
 			return transfer.Place{}, fmt.Errorf("%s: %w", target.Raw, err)
 		}
 		place.Tree, place.Path = c.host, p
+		c.names.add(target, place)
 		return place, nil
 	}
 	if target.User == "" {
@@ -128,6 +131,7 @@ func (c *client) open(ctx context.Context, target transport.Target) (transfer.Pl
 		return transfer.Place{}, fmt.Errorf("%s: %w", target.Raw, err)
 	}
 	place.Tree, place.Path, place.Host = remote, p, remote.Label()
+	c.names.add(target, place)
 	return place, nil
 }
 
@@ -158,7 +162,7 @@ func (c *client) each(ctx context.Context, operands []string, do func(context.Co
 		if ctx.Err() != nil || len(operands) == 1 {
 			return err
 		}
-		c.tell(operand, err)
+		c.tell(operand, c.names.words(err))
 		failed = append(failed, err)
 	}
 	if len(failed) == 0 {

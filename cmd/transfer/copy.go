@@ -75,14 +75,14 @@ func (c *copying) run(ctx context.Context, cmd *cobra.Command, operands []string
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.client.close()) }()
+	defer func() { err = c.client.end(err) }()
 	options, err := c.flags.options(c.env, c.client.cfg)
 	if err != nil {
 		return err
 	}
 	if !options.DryRun {
 		if options.Machine, err = machineID(c.client.cfg.StateDir); err != nil {
-			return err
+			return &hintedError{err, "set TRANSFER_STATE_DIR, or state_dir in the configuration, to a directory that can be written"}
 		}
 		// What is too old is swept here, for no daemon runs on this machine. It
 		// is no reason not to copy if that does not work.
@@ -95,7 +95,7 @@ func (c *copying) run(ctx context.Context, cmd *cobra.Command, operands []string
 	}
 	show := newDisplay(c.env, displayOptions{
 		kind: progressKind(c.client.cfg.Progress), json: c.net.json, quiet: c.net.quiet, verbose: c.net.verbose > 0,
-		dryRun: options.DryRun,
+		dryRun: options.DryRun, words: c.client.names.words,
 	})
 	options.Events = show.event
 	show.begin(operands, to)

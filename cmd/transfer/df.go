@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -40,12 +41,12 @@ func newDfCommand(env *environ) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, c.close()) }()
+		defer func() { err = c.end(err) }()
 		table := tabwriter.NewWriter(env.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-		if !net.json {
+		head := sync.OnceFunc(func() {
 			// The last column has no tab behind it, and so is not aligned right.
 			_, _ = fmt.Fprint(table, "Size\tUsed\tAvail\tUse%\t Target\n") // Flush tells
-		}
+		})
 		err = c.each(cmd.Context(), args, func(ctx context.Context, place transfer.Place) error {
 			space, err := spaceOf(ctx, place)
 			if err != nil {
@@ -59,6 +60,7 @@ func newDfCommand(env *environ) *cobra.Command {
 				})
 				return out.close()
 			}
+			head()
 			used := space.Total - space.Free
 			_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t %s\n", sizeText(int64(space.Total)), sizeText(int64(used)), //nolint:gosec // no disk has 8 EiB
 				sizeText(int64(space.Available)), useText(used, space.Available), escape(place.Label)) //nolint:gosec // as above

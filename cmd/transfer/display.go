@@ -39,6 +39,7 @@ type display struct {
 	quiet   bool
 	verbose bool
 	dryRun  bool
+	words   func(error) error
 	resumes bool // running the same command again goes on
 
 	bars *bars
@@ -62,6 +63,10 @@ type displayOptions struct {
 	quiet   bool
 	verbose bool
 	dryRun  bool
+
+	// words puts errors into the words of the person; nil: they are told as
+	// they are.
+	words func(error) error
 }
 
 // newDisplay begins to show a copy. The caller closes it.
@@ -73,9 +78,13 @@ func newDisplay(env *environ, o displayOptions) *display {
 		quiet:   o.quiet,
 		verbose: o.verbose,
 		dryRun:  o.dryRun,
+		words:   o.words,
 		stop:    make(chan struct{}),
 		told:    map[string]bool{},
 		hints:   map[string]bool{},
+	}
+	if d.words == nil {
+		d.words = func(err error) error { return err }
 	}
 	shared, _ := env.stderr.(*screen)
 	switch {
@@ -133,13 +142,14 @@ func (d *display) event(event transfer.Event) {
 		d.finished(e)
 	case transfer.Failed:
 		d.remember(e.Err)
-		tell(d.stderr, describe(e.Path, e.Err), d.once(hintFor(e.Err)))
+		err := d.words(e.Err)
+		tell(d.stderr, describe(e.Path, err), d.once(hintFor(err)))
 		if d.json != nil {
-			d.json.write(failure(e.Path, e.Err))
+			d.json.write(failure(e.Path, err))
 		}
 	case transfer.Retrying:
 		if !d.quiet && d.retryIsNews() {
-			d.line("%s; trying again in %s (attempt %d)", describe(e.Path, e.Err), e.After.Round(100*time.Millisecond), e.Attempt)
+			d.line("%s; trying again in %s (attempt %d)", describe(e.Path, d.words(e.Err)), e.After.Round(100*time.Millisecond), e.Attempt)
 		}
 	case transfer.Hint:
 		if !d.quiet {
@@ -291,6 +301,7 @@ func (d *display) conclude(err error) error {
 	if told {
 		return toldError{err}
 	}
+	err = d.words(err)
 	event := failure("", err)
 	if errors.As(err, new(interruptError)) && d.resumes {
 		event.Hint = "run the same command again: it goes on where this one stopped"

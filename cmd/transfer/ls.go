@@ -59,7 +59,7 @@ func (l *lister) run(ctx context.Context, cmd *cobra.Command, args []string) (er
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.close()) }()
+	defer func() { err = c.end(err) }()
 	l.out = bufio.NewWriter(l.env.stdout)
 	l.escape = l.env.isTerminal(l.env.stdout)
 	l.heads = len(args) > 1 || l.recursive

@@ -74,7 +74,7 @@ func tell(w io.Writer, text, hint string) {
 // describe returns the message of a file's failure, which names the file.
 func describe(path string, err error) string {
 	text := err.Error()
-	if path == "" || strings.Contains(text, path) {
+	if path == "" || mentions(text, strings.TrimRight(path, "/")) {
 		return text
 	}
 	return fmt.Sprintf("%s: %s", path, text)
@@ -100,6 +100,23 @@ func hintTable() []hintLine {
 	}
 }
 
+// A hintedError is an error whose next step only its command knows.
+type hintedError struct {
+	err  error
+	hint string
+}
+
+func (e *hintedError) Error() string { return e.err.Error() }
+func (e *hintedError) Unwrap() error { return e.err }
+
+// hinted gives err the hint if it is of a kind.
+func hinted(err, kind error, hint string) error {
+	if !errors.Is(err, kind) {
+		return err
+	}
+	return &hintedError{err, hint}
+}
+
 type hintLine struct {
 	err  error
 	hint string
@@ -112,6 +129,9 @@ func hintFor(err error) string {
 	}
 	if u := new(usageError); errors.As(err, &u) {
 		return u.hint
+	}
+	if h := new(hintedError); errors.As(err, &h) {
+		return h.hint
 	}
 	var hinter transport.Hinter
 	if errors.As(err, &hinter) {

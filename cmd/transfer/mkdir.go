@@ -40,7 +40,7 @@ func newMkdirCommand(env *environ) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, c.close()) }()
+		defer func() { err = c.end(err) }()
 		return c.each(cmd.Context(), args, func(ctx context.Context, place transfer.Place) error {
 			target, err := sink(place)
 			if err != nil {
@@ -49,7 +49,8 @@ func newMkdirCommand(env *environ) *cobra.Command {
 			if parents {
 				return at(place, mkdirAll(ctx, target, place.Path, perm))
 			}
-			return at(place, target.Mkdir(ctx, place.Path, perm))
+			err = hinted(target.Mkdir(ctx, place.Path, perm), fs.ErrExist, "-p takes a directory that is there for made")
+			return at(place, hinted(err, fs.ErrNotExist, "-p makes the directories above it as well"))
 		})
 	}
 	return cmd

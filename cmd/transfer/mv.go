@@ -35,7 +35,7 @@ directory that exists they move into it, unless -T is given.
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, c.close()) }()
+		defer func() { err = c.end(err) }()
 		return m.run(cmd.Context(), c, args[:len(args)-1], args[len(args)-1])
 	}
 	return cmd
@@ -88,14 +88,16 @@ func (m *mover) run(ctx context.Context, c *client, operands []string, to string
 		if err != nil {
 			return err
 		}
-		path, how := dst.Path, tree.RenameReplace
+		path, to, how := dst.Path, dst.Label, tree.RenameReplace
 		if into {
 			path = path.Join(src.Path.Base())
+			to = inside(to, src.Path.Base())
 		}
 		if m.noReplace {
 			how = tree.RenameNoReplace
 		}
-		return at(src, target.Rename(ctx, src.Path, path, how))
+		err = hinted(target.Rename(ctx, src.Path, path, how), fs.ErrExist, "without -n what is there is replaced")
+		return under(src.Label+" to "+to, err)
 	})
 }
 

@@ -41,7 +41,7 @@ Symlinks are removed, never followed. A home or root directory is not removed.
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, c.close()) }()
+		defer func() { err = c.end(err) }()
 		return c.each(cmd.Context(), args, func(ctx context.Context, place transfer.Place) error {
 			target, err := sink(place)
 			if err != nil {
@@ -121,7 +121,7 @@ func removeDir(ctx context.Context, t tree.Sink, p tree.Path, entry tree.Entry) 
 			err = in.Remove(ctx, tree.Path(name))
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			failed = append(failed, under(name, err))
+			failed = append(failed, err)
 		}
 	}
 	failed = append(failed, closeDir())
@@ -158,7 +158,7 @@ func hold(ctx context.Context, t tree.Sink, p tree.Path, entry tree.Entry) (tree
 	}
 	now, err := sub.Stat(ctx, tree.Root)
 	if err == nil && (now.Inode != entry.Inode || now.Device != entry.Device) {
-		err = errors.New("changed while it was being removed")
+		err = fmt.Errorf("%s was changed while it was being removed", p)
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, sub.Close())

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -34,7 +33,7 @@ leads. A target that is not there gives exit code 5, so that scripts can ask.
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, c.close()) }()
+		defer func() { err = c.end(err) }()
 		return c.each(cmd.Context(), args, func(ctx context.Context, place transfer.Place) error {
 			look := place.Tree.Lstat
 			if follow || place.Slash {

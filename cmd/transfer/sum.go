@@ -39,7 +39,7 @@ server that cannot hash is read from there.
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, c.close()) }()
+		defer func() { err = c.end(err) }()
 		tell := func(name string, digest tree.Digest) error {
 			if net.json {
 				out := jsonLines{out: env.stdout}
@@ -58,6 +58,9 @@ server that cannot hash is read from there.
 		}
 		return c.each(cmd.Context(), args, func(ctx context.Context, place transfer.Place) error {
 			digest, err := transfer.Sum(ctx, place)
+			if errors.Is(err, tree.ErrIsDir) {
+				err = &hintedError{tree.ErrIsDir, "name the files in it"}
+			}
 			if err != nil {
 				return at(place, err)
 			}
