@@ -42,6 +42,8 @@ type display struct {
 	words   func(error) error
 	resumes bool // running the same command again goes on
 
+	operands int64 // of the command, the target left out
+
 	bars *bars
 	stop chan struct{}
 	done sync.WaitGroup
@@ -129,6 +131,7 @@ func (d *display) every(interval time.Duration, show func()) {
 // begin tells that the copy begins.
 func (d *display) begin(sources []string, target string) {
 	d.resumes = !slices.Contains(sources, "-")
+	d.operands = int64(len(sources))
 	if d.json != nil {
 		d.json.write(startEvent{Event: "start", Sources: sources, Target: target})
 	}
@@ -227,6 +230,9 @@ func (d *display) close(sum transfer.Summary, err error) error {
 	sum.Sent += sent
 	sum.Resumed += resumed
 	nothing := err != nil && sum == transfer.Summary{Failed: sum.Failed, Duration: sum.Duration}
+	if nothing && sum.Failed == 0 && !errors.As(err, new(interruptError)) {
+		sum.Failed = d.operands // it did not come to any of them
+	}
 	if d.kind != progressNone && !nothing {
 		d.line("%s", summaryText(sum, d.dryRun))
 	}
