@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -75,9 +76,6 @@ func (c *Client) validate() []problem {
 	if err := checkTransport(c.Connection.Transport); err != nil {
 		add("transport", "%v", err)
 	}
-	if err := checkPort(c.Connection.Port); err != nil {
-		add("port", "%v", err)
-	}
 	for i, h := range c.Hosts {
 		ps = append(ps, h.check(fmt.Sprintf("hosts[%d].", i), c.Hosts[:i])...)
 	}
@@ -101,21 +99,35 @@ func (h Host) check(path string, earlier []Host) []problem {
 	if strings.ContainsFunc(h.Address, badInName) || strings.Contains(h.Address, "@") {
 		add("address", "%q is no host name or IP address; user and port have keys of their own", h.Address)
 	}
-	if err := checkPort(h.Port); err != nil {
-		add("port", "%v", err)
-	}
 	if err := checkTransport(h.Transport); err != nil {
 		add("transport", "%v", err)
 	}
 	return ps
 }
 
-// checkPort allows 0, which says nothing.
+// checkPort is for ports that are said; 0 in a struct says nothing.
 func checkPort(port int) error {
-	if port < 0 || port > 65535 {
-		return fmt.Errorf("%d is no port; write a number from 1 to 65535", port)
+	if port < 1 || port > 65535 {
+		return portError(port)
 	}
 	return nil
+}
+
+func portError(given any) error {
+	return fmt.Errorf("%v is no port; write a number from 1 to 65535", given)
+}
+
+// parse reads what a flag or a variable says for the key.
+func (f field) parse(text string) (any, error) {
+	v, err := parseText(f.typ, text)
+	n, isInt := v.(int)
+	switch {
+	case f.port && err != nil:
+		return nil, portError(strconv.Quote(text))
+	case f.port && isInt:
+		return n, checkPort(n)
+	}
+	return v, err
 }
 
 // checkTransport knows the roads that a copy may take; "" says nothing.

@@ -73,20 +73,22 @@ func TestClientFaults(t *testing.T) {
 	}{
 		{"rate without unit", "bwlimit: 80", nil, nil, []string{"c.yaml:1: bwlimit: |\"80\" has no unit; write 80MiB"}},
 		{"rate in bits", "bwlimit: 80Mb", nil, nil, []string{"bwlimit: |b is bits"}},
-		{"rate by flag", "", ClientFlags{"bwlimit": {"80"}}, nil, []string{"--bwlimit: bwlimit: |no unit"}},
+		{"rate by flag", "", ClientFlags{"bwlimit": {"80"}}, nil, []string{"--bwlimit: |no unit"}},
 		{"rate by variable", "", nil, map[string]string{"TRANSFER_BWLIMIT": "x"}, []string{"TRANSFER_BWLIMIT: bwlimit: |no size"}},
-		{"flag of two words", "", ClientFlags{"host_key_check": {"no"}}, nil, []string{"--host-key-check: host_key_check: |strict, accept-new, ask or off"}},
+		{"flag of two words", "", ClientFlags{"host_key_check": {"no"}}, nil, []string{"--host-key-check: |strict, accept-new, ask or off"}},
 		{"port in file", "port: 22", nil, nil, []string{"port: |belongs to an entry of hosts:"}},
 		{"later keys", "compress: zstd\nhosts: [{name: a, tcp_port: 1}]", nil, nil, []string{"compress: |unknown key", "hosts[0].tcp_port: |unknown key"}},
 		{"transport in file", "transport: sftp", nil, nil, []string{"transport: |belongs to an entry of hosts:"}},
-		{"later transport", "", ClientFlags{"transport": {"tcp"}}, nil, []string{"--transport: transport: |\"tcp\" is not known; write auto or sftp"}},
+		{"later transport", "", ClientFlags{"transport": {"tcp"}}, nil, []string{"--transport: |\"tcp\" is not known; write auto or sftp"}},
 		{"choices", "verify: none\nfsync: on\noverwrite: if\nsparse: yes\nprogress: fancy", nil, nil, []string{"verify: |", "fsync: |", "overwrite: |", "sparse: |", "progress: |"}},
 		{"negative", "streams: -1\nretries: -1", nil, nil, []string{"streams: |negative", "retries: |negative"}},
-		{"hosts", "hosts:\n- {port: 1}\n- {name: a, port: 70000}\n- {name: a, transport: ftp}\n- {name: u@h, address: u@h}", nil, nil, []string{
-			"c.yaml:2: hosts[0].name: |needs one", "c.yaml:3: hosts[1].port: |70000 is no port", "c.yaml:4: hosts[2].name: |hosts[1] already",
+		{"hosts", "hosts:\n- {port: 1}\n- {name: a, port: 0}\n- {name: a, transport: ftp}\n- {name: u@h, address: u@h}", nil, nil, []string{
+			"c.yaml:2: hosts[0].name: |needs one", "c.yaml:3: hosts[1].port: |0 is no port", "c.yaml:4: hosts[2].name: |hosts[1] already",
 			"hosts[2].transport: |auto or sftp", "hosts[3].name: |the name alone", "hosts[3].address: |no host name",
 		}},
-		{"flag port", "", ClientFlags{"port": {"-1"}}, nil, []string{"--port: port: |-1 is no port"}},
+		{"flag port", "", ClientFlags{"port": {"-1"}}, nil, []string{"--port: |-1 is no port"}},
+		{"flag port 0", "", ClientFlags{"port": {"0"}}, nil, []string{"--port: |0 is no port|1 to 65535"}},
+		{"flag port no number", "", ClientFlags{"port": {"abc"}}, nil, []string{`--port: |"abc" is no port|1 to 65535`}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for name, value := range test.env {

@@ -96,7 +96,7 @@ type Client struct {
 // Connection says how servers are reached. A zero field says nothing.
 type Connection struct {
 	User      string   `mapstructure:"user" source:"env"`
-	Port      int      `mapstructure:"port" source:"env"`
+	Port      int      `mapstructure:"port" source:"env" kind:"port"`
 	Jump      string   `mapstructure:"jump" source:"env"`
 	Transport string   `mapstructure:"transport" source:"env"` // auto or sftp
 	Identity  []string `mapstructure:"identity" source:"env" alias:"identities" kind:"path"`
@@ -108,7 +108,7 @@ type Host struct {
 	Name       string   `mapstructure:"name"`    // as typed before the colon of a target
 	Address    string   `mapstructure:"address"` // "": Name itself
 	User       string   `mapstructure:"user"`
-	Port       int      `mapstructure:"port"`
+	Port       int      `mapstructure:"port" kind:"port"`
 	Jump       string   `mapstructure:"jump"`
 	Transport  string   `mapstructure:"transport"`
 	Identities []string `mapstructure:"identities" kind:"path"`

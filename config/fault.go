@@ -16,18 +16,23 @@ type Fault struct {
 	Problem string // what is wrong, and what would be right
 
 	meant string // the known key that an unknown one probably is; "" if there is none
+	cause error  // why the file cannot be read, nil otherwise
 }
 
-// String has it all on one line, the place first, as compilers do.
+// String has it all on one line, the place first, as compilers do. A flag says
+// itself which key it is.
 func (f Fault) String() string {
-	place := f.File
+	place, key := f.File, f.Key
 	if f.Line > 0 {
 		place += ":" + strconv.Itoa(f.Line)
 	}
 	if f.Source != "" {
 		place = f.Source
 	}
-	parts := []string{place, f.Key, f.Problem}
+	if strings.HasPrefix(place, "--") {
+		key = ""
+	}
+	parts := []string{place, key, f.Problem}
 	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ": ")
 }
 
@@ -44,9 +49,12 @@ func (f Faults) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// maxMistakes is how many letters of a misspelling may be wrong.
+const maxMistakes = 2
+
 // nearest returns the candidate that s is probably a misspelling of, or "".
 func nearest(s string, candidates []string) string {
-	best, limit := "", 1+len(s)/4
+	best, limit := "", min(1+len(s)/4, maxMistakes)
 	for _, c := range candidates {
 		if d := distance(strings.ToLower(s), c); d <= limit && d < len(c) {
 			best, limit = c, d-1

@@ -31,7 +31,7 @@ func readDocument(path string) (document, *Fault) {
 	}
 	data, err := readFile(path)
 	if err != nil {
-		return document{}, &Fault{File: path, Problem: err.Error()}
+		return document{}, &Fault{File: path, Problem: err.Error(), cause: err}
 	}
 	return parseDocument(path, data)
 }

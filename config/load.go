@@ -2,7 +2,9 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -65,6 +67,13 @@ func load(into any, prefix, path string, flags map[string][]string) *loading {
 func (l *loading) readFile(t reflect.Type, path string) {
 	doc, fault := readDocument(path)
 	if fault != nil {
+		switch {
+		case errors.Is(fault.cause, fs.ErrNotExist):
+			fault.Problem += fmt.Sprintf("; name one that is there with --config or %s_CONFIG, or have one written by '%s'",
+				l.prefix, initCommand(l.prefix))
+		case errors.Is(fault.cause, fs.ErrPermission):
+			fault.Problem += "; the account that runs this must be able to read it"
+		}
 		l.faults = append(l.faults, *fault)
 		return
 	}
@@ -83,6 +92,14 @@ func (l *loading) readFile(t reflect.Type, path string) {
 	l.merge(good)
 }
 
+// initCommand writes a file for the program whose variables begin with prefix.
+func initCommand(prefix string) string {
+	if prefix == "TRANSFERD" {
+		return "transferd init"
+	}
+	return "transfer config init"
+}
+
 func has(m map[string]any, path []string) bool {
 	v, ok := m[path[0]]
 	if len(path) == 1 || !ok {
@@ -96,17 +113,18 @@ func has(m map[string]any, path []string) bool {
 // ones may belong to somebody else and are no fault, but a misspelling is
 // worth a warning.
 func (l *loading) readEnvironment() {
-	var known []string
+	var known, keys []string
 	for _, leaf := range l.leaves {
 		for _, name := range slices.Backward(leaf.envNames(l.prefix)) { // so that the usual one wins
 			known = append(known, name)
+			keys = append(keys, strings.ToLower(name[len(l.prefix)+1:]))
 			text := os.Getenv(name)
 			switch {
 			case text == "":
 			case leaf.ofSections():
 				l.warnings = append(l.warnings, fmt.Sprintf("%s is ignored: %s can only be set in a file", name, leaf.key))
 			default:
-				v, err := parseText(leaf.typ, text)
+				v, err := leaf.parse(text)
 				l.take(leaf, origin{"env", name}, v, err)
 			}
 		}
@@ -116,18 +134,11 @@ func (l *loading) readEnvironment() {
 		if !strings.HasPrefix(name, l.prefix+"_") || slices.Contains(known, name) {
 			continue
 		}
-		if guess := nearest(strings.ToLower(name), lower(known)); guess != "" {
-			l.warnings = append(l.warnings, fmt.Sprintf("%s is no setting; did you mean %s?", name, strings.ToUpper(guess)))
+		// Not the prefix, with which every name looks like every other.
+		if guess := nearest(name[len(l.prefix)+1:], keys); guess != "" {
+			l.warnings = append(l.warnings, fmt.Sprintf("%s is no setting; did you mean %s?", name, envName(l.prefix, guess)))
 		}
 	}
-}
-
-func lower(list []string) []string {
-	out := make([]string, len(list))
-	for i, s := range list {
-		out[i] = strings.ToLower(s)
-	}
-	return out
 }
 
 func (l *loading) readFlags(flags map[string][]string) {
@@ -140,7 +151,7 @@ func (l *loading) readFlags(flags map[string][]string) {
 		if leaf.typ.Kind() == reflect.Slice {
 			l.take(leaf, from, given, nil)
 		} else if len(given) > 0 {
-			v, err := parseText(leaf.typ, given[len(given)-1])
+			v, err := leaf.parse(given[len(given)-1])
 			l.take(leaf, from, v, err)
 		}
 	}

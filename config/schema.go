@@ -16,6 +16,7 @@ type field struct {
 	typ     reflect.Type
 	index   []int
 	path    bool // a file name: ~ and relative names are resolved
+	port    bool // a TCP port, which 0 is not
 	envOnly bool // flags and environment have it, files do not
 }
 
@@ -34,7 +35,7 @@ func fields(t reflect.Type) []field {
 		default:
 			list = append(list, field{
 				name: tag, alias: f.Tag.Get("alias"), typ: f.Type, index: f.Index,
-				path: f.Tag.Get("kind") == "path", envOnly: f.Tag.Get("source") == "env",
+				path: f.Tag.Get("kind") == "path", port: f.Tag.Get("kind") == "port", envOnly: f.Tag.Get("source") == "env",
 			})
 		}
 	}
@@ -161,6 +162,9 @@ func (c *checker) value(f field, t reflect.Type, key string, raw any) (any, bool
 		return list, true
 	}
 	v, err := parseRaw(t, raw)
+	if n, ok := v.(int); err == nil && ok && f.port {
+		err = checkPort(n)
+	}
 	if err != nil {
 		c.fault(key, err.Error())
 		return nil, false

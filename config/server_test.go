@@ -218,6 +218,7 @@ func TestServerEnvironmentAlone(t *testing.T) {
 	t.Setenv("TRANSFERD_LIMITS_PER_SOURCE", "0")
 	t.Setenv("TRANSFERD_SSH_LISTN", ":1")        // misspelt: a warning
 	t.Setenv("TRANSFERD_SOMETHING_ELSE", "ours") // somebody else's
+	t.Setenv("TRANSFERD_FOO", "x")               // like nothing
 	s, err := LoadServer("", ServerFlags{})
 	if err != nil {
 		t.Fatal(err)
@@ -332,13 +333,13 @@ func TestServerFaultsOfFlags(t *testing.T) {
 		{"root beside users, by variable", file, ServerFlags{}, map[string]string{"TRANSFERD_ROOT": p.root}, []string{"TRANSFERD_ROOT: root: |beside the users: list"}},
 		{"root alone", empty, ServerFlags{Root: p.root}, nil, []string{"--root: |needs --authorized-keys"}},
 		{"keys alone", "", ServerFlags{AuthorizedKeys: p.keys}, nil, []string{"--authorized-keys: |needs --root"}},
-		{"root missing", "", ServerFlags{Root: p.root + "x", AuthorizedKeys: p.keys}, nil, []string{"--root: root: |no such file"}},
-		{"keys missing", "", ServerFlags{Root: p.root, AuthorizedKeys: p.keys + "x"}, nil, []string{"--authorized-keys: authorized_keys: |no such file"}},
+		{"root missing", "", ServerFlags{Root: p.root + "x", AuthorizedKeys: p.keys}, nil, []string{"--root: |no such file"}},
+		{"keys missing", "", ServerFlags{Root: p.root, AuthorizedKeys: p.keys + "x"}, nil, []string{"--authorized-keys: |no such file"}},
 		{"keys below root", "", ServerFlags{Root: p.root, AuthorizedKeys: below}, nil, []string{"--authorized-keys: |" + below + " lies below " + p.root + "|outside that root|--shell"}},
-		{"bad address", file, ServerFlags{SSHListen: []string{"2022"}}, nil, []string{`--ssh-listen: ssh.listen[0]: |write ":2022"`}},
+		{"bad address", file, ServerFlags{SSHListen: []string{"2022"}}, nil, []string{`--ssh-listen: |write ":2022"`}},
 		{"bad number in variable", file, ServerFlags{}, map[string]string{"TRANSFERD_LIMITS_CONNECTIONS": "many"}, []string{`TRANSFERD_LIMITS_CONNECTIONS: limits.connections: |"many" is no whole number`}},
 		{"no unit in variable", file, ServerFlags{}, map[string]string{"TRANSFERD_PARTIALS_MAX_AGE": "7"}, []string{`TRANSFERD_PARTIALS_MAX_AGE: partials.max_age: |no unit`}},
-		{"no such file", p.home + "/none.yaml", ServerFlags{}, nil, []string{"$HOME/none.yaml: |no such file"}},
+		{"no such file", p.home + "/none.yaml", ServerFlags{}, nil, []string{"$HOME/none.yaml: |no such file|--config or TRANSFERD_CONFIG|'transferd init'"}},
 		{"a directory", p.home, ServerFlags{}, nil, []string{"$HOME: |is a directory"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
