@@ -3,12 +3,14 @@
 package interop
 
 import (
+	"bytes"
 	"errors"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -109,6 +111,8 @@ func killOnce(t *testing.T, s server, c client, from, to, got string, killServer
 	for range 20 {
 		delay := time.Duration(rand.Int64N(int64(*whole)))
 		cmd := c.command(t.Context(), "copy", "-q", "--retries", "0", from, to)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -122,7 +126,7 @@ func killOnce(t *testing.T, s server, c client, from, to, got string, killServer
 				t.Fatalf("%s: %v", cmd, err)
 			}
 		case <-timer.C:
-			err := kill(t, s, cmd, killServer, done)
+			err := kill(t, s, cmd, killServer, done, &stderr)
 			if err != nil {
 				return delay
 			}
@@ -138,7 +142,7 @@ func killOnce(t *testing.T, s server, c client, from, to, got string, killServer
 }
 
 // kill kills one side, waits for the client to end and returns how it ended.
-func kill(t *testing.T, s server, cmd *exec.Cmd, killServer bool, done <-chan error) error {
+func kill(t *testing.T, s server, cmd *exec.Cmd, killServer bool, done <-chan error, stderr *bytes.Buffer) error {
 	t.Helper()
 	if !killServer {
 		_ = cmd.Process.Kill()
@@ -156,8 +160,8 @@ func kill(t *testing.T, s server, cmd *exec.Cmd, killServer bool, done <-chan er
 		}
 		return err
 	case <-time.After(time.Minute):
-		_ = cmd.Process.Kill()
-		t.Fatal("client did not notice in a minute that its server is gone")
+		_ = cmd.Process.Signal(syscall.SIGQUIT) // makes it tell where it is
+		t.Fatalf("client did not notice in a minute that its server is gone: %v\n%s", <-done, stderr)
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ type outbox struct {
 
 	mu    sync.Mutex
 	queue []outgoing
+	shut  bool // nothing is written any more
 	spare [][]byte
 }
 
@@ -57,8 +58,15 @@ func (o *outbox) force(r query) { o.push(outgoing{r: r}) }
 
 func (o *outbox) push(p outgoing) {
 	o.mu.Lock()
-	o.queue = append(o.queue, p)
+	shut := o.shut
+	if !shut {
+		o.queue = append(o.queue, p)
+	}
 	o.mu.Unlock()
+	if shut {
+		o.giveBack(p)
+		return
+	}
 	select {
 	case o.wake <- struct{}{}:
 	default:
@@ -90,6 +98,24 @@ func (o *outbox) recycle(b []byte) {
 	}
 }
 
+func (o *outbox) giveBack(p outgoing) {
+	if p.held {
+		o.release(len(p.r))
+	}
+}
+
+// close gives back the room of everything that will not be written, from now
+// on too: who waits for room learns from the lane why there is no use in it.
+func (o *outbox) close() {
+	o.mu.Lock()
+	rest := o.queue
+	o.queue, o.shut = nil, true
+	o.mu.Unlock()
+	for _, p := range rest {
+		o.giveBack(p)
+	}
+}
+
 func (o *outbox) take() []outgoing {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -98,9 +124,10 @@ func (o *outbox) take() []outgoing {
 	return q
 }
 
-// drain writes packets to w until it fails or dead is closed. Afterwards it
-// only gives back room, so that nobody waits for a lane that is gone.
+// drain writes packets to w until it fails or dead is closed. Afterwards room
+// is given back at once, so that nobody waits for a lane that is gone.
 func (o *outbox) drain(w io.Writer, dead <-chan struct{}) error {
+	defer o.close()
 	var small []byte
 	flush := func() error {
 		if len(small) == 0 {
@@ -116,7 +143,8 @@ func (o *outbox) drain(w io.Writer, dead <-chan struct{}) error {
 		case <-dead:
 			return nil
 		}
-		for _, p := range o.take() {
+		batch := o.take()
+		for i, p := range batch {
 			var err error
 			if len(small)+len(p.r) > coalesce {
 				err = flush()
@@ -127,10 +155,11 @@ func (o *outbox) drain(w io.Writer, dead <-chan struct{}) error {
 			} else {
 				small = append(small, p.r...)
 			}
-			if p.held {
-				o.release(len(p.r))
-			}
+			o.giveBack(p)
 			if err != nil {
+				for _, p := range batch[i+1:] {
+					o.giveBack(p)
+				}
 				return err
 			}
 		}
