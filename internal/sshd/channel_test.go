@@ -261,6 +261,17 @@ func TestShutdownCutsWhatDoesNotEnd(t *testing.T) {
 	})
 }
 
+func TestShutdownInAHurryCutsNobodyWhoIsNotThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Limits{})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := r.server.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown without clients = %v", err)
+		}
+	})
+}
+
 func TestServeAfterShutdownClosesItsListener(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Limits{})

@@ -191,7 +191,8 @@ func (s *Server) delist(c *connection) {
 // Shutdown stops accepting, ends handshakes, and lets every channel come to an
 // end: running requests finish, what a client has sent is taken, then its
 // channel is closed. When ctx ends first it cuts what is left, and returns
-// ctx's error when that has ended too, or after cutGrace.
+// ctx's error when that has ended too, or after cutGrace. It returns nil if there
+// was nobody left to be cut.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
@@ -216,13 +217,22 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
+	cut := 0
 	for c := range conns {
-		c.cut()
+		select {
+		case <-c.gone:
+		default:
+			cut++
+			c.cut()
+		}
 	}
 	timer := time.NewTimer(cutGrace)
 	defer timer.Stop()
 	select {
 	case <-done:
+		if cut == 0 {
+			return nil
+		}
 	case <-timer.C: // a disk that hangs, which nothing here can help
 	}
 	return fmt.Errorf("shutdown: %w", ctx.Err())
