@@ -40,7 +40,8 @@ func defaultServer() Server {
 func allPermissions() []string { return []string{"list", "read", "write", "delete"} }
 
 // LoadServer reads flags, TRANSFERD_* variables and the file at path ("": no
-// file; see FindServer), in this order of precedence. Its error is Faults.
+// file; see FindServer), in this order of precedence. Its error is Faults; what
+// comes with it is only good for looking for more of them.
 //
 // Relative file names are relative to the file that names them, else to the
 // working directory.
@@ -57,7 +58,7 @@ func LoadServer(path string, flags ServerFlags) (Server, error) {
 	s := keys.Server
 	s.Warnings = append(l.warnings, s.doubtful(path)...)
 	if err := l.finish(problems); err != nil {
-		return Server{}, err
+		return s, err
 	}
 	return s, nil
 }

@@ -11,10 +11,10 @@ import (
 	"transferd/internal/daemon"
 )
 
-// checkFaults is what check has found beyond the configuration's own faults.
-type checkFaults []error
+// checkFaults is all that check has found.
+type checkFaults []string
 
-func (f checkFaults) Error() string { return errors.Join(f...).Error() }
+func (f checkFaults) Error() string { return strings.Join(f, "\n") }
 
 func newCheckCommand(env environ) *cobra.Command {
 	var flags serveFlags
@@ -35,20 +35,17 @@ report every fault at once. Nothing is changed or started.
 func check(env environ, flags serveFlags) error {
 	path := config.FindServer(flags.config)
 	c, err := config.LoadServer(path, flags.server)
-	if err != nil {
-		var faults config.Faults
-		if errors.As(err, &faults) {
-			return &usageError{err, count(len(faults), "fault")}
-		}
+	var faults config.Faults
+	if err != nil && !errors.As(err, &faults) {
 		return err
+	}
+	if found := merge(faults, daemon.Check(c)); len(found) > 0 {
+		return &usageError{found, count(len(found), "fault")}
 	}
 	for _, warning := range c.Warnings {
 		if _, err := fmt.Fprintf(env.stderr, "transferd: warning: %s\n", warning); err != nil {
 			return err
 		}
-	}
-	if faults := daemon.Check(c); len(faults) > 0 {
-		return checkFaults(faults)
 	}
 	if path == "" {
 		path = "flags and environment"
@@ -56,6 +53,24 @@ func check(env environ, flags serveFlags) error {
 	_, err = fmt.Fprintf(env.stdout, "%s: right; %s, listening on %s\n",
 		path, count(len(c.Users), "user"), strings.Join(c.SSH.Listen, ", "))
 	return err
+}
+
+// merge adds what lies in the keys to what the configuration itself has wrong,
+// of which it may know too.
+func merge(faults config.Faults, keys []daemon.Fault) checkFaults {
+	var found checkFaults
+	known := map[string]bool{}
+	for _, f := range faults {
+		found = append(found, f.String())
+		known[f.Key] = true
+	}
+	for _, f := range keys {
+		// With --authorized-keys that is what the key of the only user is called.
+		if !known[f.Key] && !known["authorized_keys"] {
+			found = append(found, f.Err.Error())
+		}
+	}
+	return found
 }
 
 func count(n int, what string) string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -55,12 +56,11 @@ func exitCode(err error) int {
 	var (
 		usage  *usageError
 		faults config.Faults
-		found  checkFaults
 	)
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.As(err, &usage), errors.As(err, &faults), errors.As(err, &found), errors.Is(err, daemon.ErrSFTPUsage):
+	case errors.As(err, &usage), errors.As(err, &faults), errors.Is(err, daemon.ErrSFTPUsage):
 		return exitUsage
 	}
 	return exitFailed
@@ -76,7 +76,9 @@ func report(env environ, err error) {
 		faults config.Faults
 	)
 	// What stderr does not take nobody can be told.
-	_, _ = fmt.Fprintf(env.stderr, "transferd: %v\n", err)
+	for line := range strings.Lines(err.Error() + "\n") {
+		_, _ = fmt.Fprintf(env.stderr, "transferd: %s", line)
+	}
 	switch {
 	case errors.As(err, &usage):
 		_, _ = fmt.Fprintf(env.stderr, "transferd: %s\n", usage.hint)

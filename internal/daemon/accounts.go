@@ -25,7 +25,7 @@ type accounts struct {
 	now    atomic.Pointer[directory]
 
 	mu       sync.Mutex
-	problems map[string]string // by keys file: what was logged of it last
+	problems map[string]string // by user: what was logged of the keys last
 }
 
 var _ sshd.Accounts = (*accounts)(nil)
@@ -62,13 +62,16 @@ func (a *accounts) set(ctx context.Context, c config.Server) error {
 	for _, u := range c.Users {
 		permissions, err := session.ParsePermissions(u.Permissions)
 		if err != nil {
-			return fmt.Errorf("users: %s: %w", u.Name, err)
+			return fmt.Errorf("user %q: %w", u.Name, err)
 		}
 		one := account{name: u.Name, root: u.Root, permissions: permissions, file: u.AuthorizedKeysFile}
 		if one.file == "" {
-			where := "users: " + u.Name + ": authorized_keys"
-			one.keys = auth.ParseAuthorizedKeys(where, []byte(strings.Join(u.AuthorizedKeys, "\n")+"\n"))
-			a.tell(ctx, where, one.keys.Problems)
+			one.keys = inlineKeys(u)
+			a.tell(ctx, u.Name, one.keys)
+		} else if keys, err := auth.LoadAuthorizedKeys(one.file); err != nil {
+			a.log.WarnContext(ctx, "nobody can log in as this user until its keys can be read", "user", u.Name, "err", err)
+		} else {
+			a.tell(ctx, u.Name, keys)
 		}
 		d.users[u.Name] = one
 		if d.decoy.file == "" {
@@ -99,7 +102,7 @@ func (a *accounts) Keys(ctx context.Context, user string) (*auth.AuthorizedKeys,
 				return nil, err
 			}
 		} else {
-			a.tell(ctx, one.file, keys.Problems)
+			a.tell(ctx, one.name, keys)
 		}
 	}
 	if !known {
@@ -108,19 +111,34 @@ func (a *accounts) Keys(ctx context.Context, user string) (*auth.AuthorizedKeys,
 	return keys, nil
 }
 
-// tell logs the problems of a keys file, once until they change.
-func (a *accounts) tell(ctx context.Context, file string, problems []error) {
+// tell logs the problems of a user's keys, once until they change.
+func (a *accounts) tell(ctx context.Context, user string, keys *auth.AuthorizedKeys) {
 	text := ""
-	if err := errors.Join(problems...); err != nil {
+	if err := errors.Join(keys.Problems...); err != nil {
 		text = err.Error()
 	}
-	a.mu.Lock()
-	known := a.problems[file]
-	a.problems[file] = text
-	a.mu.Unlock()
-	if text != "" && text != known {
-		a.log.WarnContext(ctx, "authorized keys that cannot be used", "file", file, "problems", text)
+	state := text
+	if keys.Len() == 0 {
+		state = "none: " + text
 	}
+	a.mu.Lock()
+	known := a.problems[user]
+	a.problems[user] = state
+	a.mu.Unlock()
+	switch {
+	case state == known:
+	case keys.Len() == 0 && text == "":
+		a.log.WarnContext(ctx, "nobody can log in as this user: there are no authorized keys", "user", user)
+	case keys.Len() == 0:
+		a.log.WarnContext(ctx, "nobody can log in as this user: no line of the authorized keys is a key", "user", user, "problems", text)
+	case text != "":
+		a.log.WarnContext(ctx, "authorized keys that cannot be used", "user", user, "problems", text)
+	}
+}
+
+// inlineKeys are the keys that the configuration itself lists for u.
+func inlineKeys(u config.User) *auth.AuthorizedKeys {
+	return auth.ParseAuthorizedKeys("authorized_keys", []byte(strings.Join(u.AuthorizedKeys, "\n")+"\n"))
 }
 
 // Open implements sshd.Accounts.

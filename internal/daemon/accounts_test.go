@@ -72,7 +72,7 @@ func TestAccounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Count(log.String(), "users: bob: authorized_keys") == 0 {
+	if !strings.Contains(log.String(), "user=bob problems=\"authorized_keys:1: ") {
 		t.Errorf("bob's bad key is not in the log: %s", log.String())
 	}
 	for _, name := range []string{"alice", "bob"} {

@@ -11,43 +11,55 @@ import (
 	"transferd/config"
 )
 
-// Check looks at the files that a valid configuration names and returns
+// A Fault is what Check finds.
+type Fault struct {
+	Key string // of the configuration, as in "users[0].authorized_keys"
+	Err error
+}
+
+// Check looks at the keys that a configuration names or lists and returns
 // everything that would keep the daemon, or one of its users, from working. It
-// changes nothing.
-func Check(c config.Server) []error {
-	var faults []error
-	for _, path := range c.SSH.HostKeys {
+// changes nothing. What config finds by itself may be among it.
+func Check(c config.Server) []Fault {
+	var faults []Fault
+	add := func(key string, err error) { faults = append(faults, Fault{key, err}) }
+	for i, path := range c.SSH.HostKeys {
 		if _, err := auth.LoadHostKey(path); err != nil {
-			faults = append(faults, fmt.Errorf("ssh.host_keys: %w", err))
+			add(fmt.Sprintf("ssh.host_keys[%d]", i), fmt.Errorf("ssh.host_keys: %w", err))
 		}
 	}
 	if len(c.SSH.HostKeys) == 0 {
 		path := filepath.Join(c.StateDir, hostKeyName)
 		if _, err := auth.LoadHostKey(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			faults = append(faults, fmt.Errorf("state_dir: %w", err))
+			add("state_dir", fmt.Errorf("state_dir: %w", err))
 		}
 	}
 	for i, u := range c.Users {
-		if err := checkKeys(u); err != nil {
-			faults = append(faults, fmt.Errorf("users[%d]: %s: %w", i, u.Name, err))
+		key, errs := checkKeys(u)
+		for _, err := range errs {
+			add(fmt.Sprintf("users[%d].%s", i, key), fmt.Errorf("user %q: %w", u.Name, err))
 		}
 	}
 	return faults
 }
 
-func checkKeys(u config.User) error {
-	if u.AuthorizedKeysFile == "" {
-		text := ""
-		for _, line := range u.AuthorizedKeys {
-			text += line + "\n"
-		}
-		return errors.Join(auth.ParseAuthorizedKeys("authorized_keys", []byte(text)).Problems...)
+// checkKeys says what is wrong with the keys of u, and which key of the
+// configuration has them.
+func checkKeys(u config.User) (key string, errs []error) {
+	file := u.AuthorizedKeysFile
+	if file == "" {
+		return "authorized_keys", inlineKeys(u).Problems
 	}
-	keys, err := auth.LoadAuthorizedKeys(u.AuthorizedKeysFile)
-	if err != nil {
-		return err
+	keys, err := auth.LoadAuthorizedKeys(file)
+	switch {
+	case err != nil:
+		errs = []error{err}
+	case keys.Len() == 0:
+		errs = append(keys.Problems, fmt.Errorf("no line of %s is a key, so nobody can log in: put public keys into it, such as the id_ed25519.pub that 'transfer keygen' makes", file))
+	default:
+		errs = keys.Problems
 	}
-	return errors.Join(keys.Problems...)
+	return "authorized_keys_file", errs
 }
 
 // InitOptions say what Init makes.

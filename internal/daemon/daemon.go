@@ -26,6 +26,11 @@ const (
 
 	// sweepEvery is how often expired partials are looked for.
 	sweepEvery = time.Hour
+
+	// sameSignal is how long after the signal that ends the daemon another one
+	// is taken for the same: timeout(1), a shell and a terminal send it to the
+	// process and to its group.
+	sameSignal = time.Second
 )
 
 // Options are the settings of Run; all fields but Signals are needed.
@@ -34,7 +39,7 @@ type Options struct {
 	Load func() (config.Server, error)
 
 	// Signals brings SIGHUP to reload, and anything else to end. While the end
-	// is under way the next one cuts it short.
+	// is under way another one cuts it short, but for those that come at once.
 	Signals <-chan os.Signal
 
 	Stdout io.Writer // gets the lines that say that the daemon is ready
@@ -135,16 +140,8 @@ func (d *daemon) shutdown(ctx context.Context, signals <-chan os.Signal) {
 	watching := make(chan struct{})
 	go func() {
 		defer close(watching)
-		for {
-			select {
-			case <-ended:
-				return
-			case sig := <-signals:
-				if sig != syscall.SIGHUP {
-					cancel()
-					return
-				}
-			}
+		if impatient(signals, ended) {
+			cancel()
 		}
 	}()
 	if err := d.server.Shutdown(ctx); err != nil {
@@ -153,6 +150,22 @@ func (d *daemon) shutdown(ctx context.Context, signals <-chan os.Signal) {
 	}
 	close(ended)
 	<-watching
+}
+
+// impatient waits for a signal that means hurry, or until ended is closed, and
+// reports whether the signal came.
+func impatient(signals <-chan os.Signal, ended <-chan struct{}) bool {
+	first := time.Now()
+	for {
+		select {
+		case <-ended:
+			return false
+		case sig := <-signals:
+			if sig != syscall.SIGHUP && time.Since(first) >= sameSignal {
+				return true
+			}
+		}
+	}
 }
 
 // reload takes over what can change while running. A wrong configuration

@@ -11,7 +11,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"transferd/config"
@@ -90,6 +92,9 @@ func TestKeysAreReadAtEachLogin(t *testing.T) {
 	write(t, r.keys, "# nobody\n")
 	if err := login(); err == nil {
 		t.Error("a key that was taken out still logs in")
+	}
+	if !strings.Contains(r.log.String(), "nobody can log in as this user: there are no authorized keys") {
+		t.Error("that there is no key any more is not logged")
 	}
 	write(t, r.keys, "ssh-ed25519 garbage\n"+good)
 	if err := login(); err != nil {
@@ -314,6 +319,33 @@ func TestContextEndsTheDaemon(t *testing.T) {
 	}
 }
 
+func TestSecondSignalAtOnceIsTheSameAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		signals, ended := make(chan os.Signal), make(chan struct{})
+		hurried := make(chan bool, 1)
+		go func() { hurried <- impatient(signals, ended) }()
+		signals <- syscall.SIGTERM
+		synctest.Wait()
+		select {
+		case <-hurried:
+			t.Fatal("a second signal at once means hurry")
+		case <-time.After(sameSignal):
+		}
+		signals <- syscall.SIGHUP
+		signals <- syscall.SIGTERM
+		if !<-hurried {
+			t.Error("a later signal does not mean hurry")
+		}
+	})
+}
+
+func TestListenNameThatNobodyKnows(t *testing.T) {
+	err := listenError("no.such.invalid:2022", &net.OpError{Op: "listen", Err: &net.DNSError{Err: "no such host", Name: "no.such.invalid", IsNotFound: true}})
+	if !strings.Contains(err.Error(), `"no.such.invalid": write an IP address`) {
+		t.Errorf("listenError = %v, without a next step", err)
+	}
+}
+
 func TestCheckFindsEverything(t *testing.T) {
 	dir := t.TempDir()
 	keys := filepath.Join(dir, "keys")
@@ -327,10 +359,17 @@ func TestCheckFindsEverything(t *testing.T) {
 			{Name: "carol", AuthorizedKeys: []string{"nonsense"}},
 		},
 	}
-	faults := errors.Join(Check(c)...)
-	for _, want := range []string{"ssh.host_keys", "alice", "bob", "carol"} {
-		if faults == nil || !strings.Contains(faults.Error(), want) {
-			t.Errorf("nothing of %s in: %v", want, faults)
+	var got []string
+	for _, f := range Check(c) {
+		got = append(got, f.Key+" "+f.Err.Error())
+	}
+	faults := strings.Join(got, "\n")
+	for _, want := range []string{
+		"ssh.host_keys[0] ", `users[0].authorized_keys_file user "alice": ` + keys + ":1: ", "no line of " + keys + " is a key",
+		`users[1].authorized_keys_file user "bob": `, `users[2].authorized_keys user "carol": authorized_keys:1: `,
+	} {
+		if !strings.Contains(faults, want) {
+			t.Errorf("nothing of %q in: %s", want, faults)
 		}
 	}
 	if faults := Check(config.Server{StateDir: dir}); len(faults) > 0 {

@@ -24,7 +24,7 @@ func makeStateDir(dir string) error {
 		return errors.New("no state directory: set HOME, or name one with --state-dir or state_dir")
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("state directory: %w", err)
+		return fmt.Errorf("state directory: %w; name one that can be made and written with --state-dir or state_dir", err)
 	}
 	info, err := os.Stat(dir)
 	switch {

@@ -33,7 +33,10 @@ func listen(ctx context.Context, addresses []string) ([]net.Listener, error) {
 // listenError says what to do about the usual causes.
 func listenError(address string, err error) error {
 	const other = "choose another address with --ssh-listen or ssh.listen"
+	var dns *net.DNSError
 	switch {
+	case errors.As(err, &dns):
+		return fmt.Errorf("ssh: %s: no address is known for %q: write an IP address, or :PORT for every address of this machine", address, dns.Name)
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("ssh: %s is in use, perhaps by another transferd: stop that one, or %s", address, other)
 	case errors.Is(err, syscall.EACCES):
