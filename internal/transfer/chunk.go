@@ -161,8 +161,8 @@ func (f *file) fill(ctx context.Context, r tree.Reader, w tree.Writer) error {
 
 // sendAll starts goroutines in group, whose context is gctx, that send the chunks
 // of todo. A chunk whose source has the value that have says is kept instead.
-// What was read when the source was lost is still written: only the end of ctx
-// stops that.
+// What was read from a server when that was lost is still written: only the end
+// of ctx stops it.
 func (f *file) sendAll(ctx, gctx context.Context, group *errgroup.Group, r tree.Reader, w tree.Writer, todo []int64, have map[int64]tree.Value) {
 	senders := fileChunks
 	if f.isStream() {
@@ -222,6 +222,7 @@ func (f *file) send(ctx, gctx context.Context, r tree.Reader, w tree.Writer, i i
 	extents := f.chunkExtents(data, x)
 	n := payload(x.Length, extents)
 	if !download {
+		ctx = gctx
 		if err := f.c.pace.wait(ctx, n); err != nil {
 			return err
 		}

@@ -41,6 +41,9 @@ func Copy(ctx context.Context, dst Place, srcs []Place, o Options) (Summary, err
 	err = c.run(ctx, srcs)
 	s := c.summary()
 	s.Duration = time.Since(start)
+	if err != nil {
+		s.Left = c.left()
+	}
 	if err == nil && s.Failed > 0 {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -68,6 +71,7 @@ type copier struct {
 	roots  []*copiedTree         // to be finished after that, and closed
 
 	files, skipped, failed, sent, resumed atomic.Int64
+	settled                               atomic.Int64 // of the found files, in whatever way
 
 	mu    sync.Mutex // guards what follows
 	found Found
@@ -263,6 +267,21 @@ func fatal(err error) bool {
 		}
 	}
 	return false
+}
+
+// settle notes that a found file has come to its end, unless err says that the
+// end of ctx kept it from that.
+func (c *copier) settle(ctx context.Context, err error) {
+	if err == nil || ctx.Err() == nil {
+		c.settled.Add(1)
+	}
+}
+
+// left is how many of the found files have not come to an end.
+func (c *copier) left() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.found.Files - c.settled.Load()
 }
 
 func (c *copier) summary() Summary {

@@ -34,6 +34,7 @@ func (c *copier) queue(ctx context.Context, j job) error {
 	c.find(1, j.entry.Size)
 	if !c.opt.Checksum && !j.untidy && c.mended(j).IsZero() {
 		if settled, err := c.skip(ctx, j); settled || err != nil {
+			c.settle(ctx, err)
 			return err
 		}
 	}
@@ -41,10 +42,12 @@ func (c *copier) queue(ctx context.Context, j job) error {
 		return err
 	}
 	c.group.Go(func() error {
-		if settled, err := c.skip(ctx, j); settled || err != nil {
-			return err
+		settled, err := c.skip(ctx, j)
+		if !settled && err == nil {
+			err = c.copyFile(ctx, j)
 		}
-		return c.copyFile(ctx, j)
+		c.settle(ctx, err)
+		return err
 	})
 	return nil
 }

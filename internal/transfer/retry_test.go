@@ -189,8 +189,10 @@ func TestFullDiskKeepsWhatArrived(t *testing.T) {
 	write(t, b.src, "d/f", data)
 	write(t, b.src, "d/g", []byte("small"))
 	n := 0
+	both := make(chan struct{})
 	b.to.at = func(c call) fault {
 		if c.op == "write" && c.path == "D/f" {
+			<-both
 			if n++; n > 4 {
 				return fault{before: tree.ErrNoSpace}
 			}
@@ -199,10 +201,16 @@ func TestFullDiskKeepsWhatArrived(t *testing.T) {
 	}
 	o := options()
 	o.Files = 1
-	sum, err := b.copy(t.Context(), o, "d", "D")
-	if !errors.Is(err, tree.ErrNoSpace) || errors.As(err, new(*PartialError)) || sum.Failed != 1 {
-		t.Errorf("copy = %+v, %v, want a full disk", sum, err)
+	o.Events = func(e Event) {
+		if found, ok := e.(Found); ok && found.Files == 2 && !found.Complete {
+			close(both)
+		}
 	}
+	sum, err := b.copy(t.Context(), o, "d", "D")
+	if !errors.Is(err, tree.ErrNoSpace) || errors.As(err, new(*PartialError)) || sum.Failed != 1 || sum.Left != 1 {
+		t.Errorf("copy = %+v, %v, want a full disk, and one file left", sum, err)
+	}
+	o.Events = nil
 	b.heal()
 	if sum := b.must(o, "d", "D"); sum.Resumed != 4*mib || sum.Sent < 2*mib {
 		t.Errorf("%+v, want 4 MiB kept", sum)

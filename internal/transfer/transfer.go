@@ -95,6 +95,7 @@ type Summary struct {
 	Files    int64 // copied
 	Skipped  int64
 	Failed   int64
+	Left     int64 // found and not come to, or not to its end, because the copy was stopped; there may be more
 	Sent     int64 // moved in either direction
 	Resumed  int64 // kept from earlier runs
 	Duration time.Duration
