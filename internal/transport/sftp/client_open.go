@@ -83,7 +83,7 @@ func (r *reader) ReadAt(b []byte, off int64) (int, error) {
 	if err != nil && r.ctx.Err() != nil {
 		err = context.Cause(r.ctx)
 	}
-	if errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) && !errors.Is(err, tree.ErrLost) {
 		return n, io.EOF
 	}
 	return n, pathError("read", r.f.name, err)

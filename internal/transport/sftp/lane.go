@@ -193,8 +193,18 @@ func (l *lane) register(r query, c *call) error {
 // write is the goroutine that owns the writing half of the channel.
 func (l *lane) write() {
 	if err := l.out.drain(l.ch, l.dead); err != nil {
-		l.fail(fmt.Errorf("%w: %w", tree.ErrLost, err))
+		l.fail(lost(err))
 	}
+}
+
+// lost says that a lane broke by err. That is never io.EOF, which readers of a
+// file would take for its end: a channel of package ssh that the server closed
+// returns it from Read and Write alike.
+func lost(err error) error {
+	if errors.Is(err, io.EOF) {
+		err = errors.New("the server closed the channel")
+	}
+	return fmt.Errorf("%w: %w", tree.ErrLost, err)
 }
 
 // read is the goroutine that owns the reading half of the channel.
@@ -204,10 +214,7 @@ func (l *lane) read() {
 	for err == nil {
 		err = l.readAnswer(r)
 	}
-	if errors.Is(err, io.EOF) {
-		err = errors.New("the server closed the channel")
-	}
-	l.fail(fmt.Errorf("%w: %w", tree.ErrLost, err))
+	l.fail(lost(err))
 }
 
 // readVersion reads the greeting and hands it on to pkg/sftp.
