@@ -209,7 +209,7 @@ func (f *file) send(ctx, gctx context.Context, r tree.Reader, w tree.Writer, i i
 	defer f.c.bufs.put(data)
 	if n, err := r.ReadAt(data, x.Offset); int64(n) < x.Length {
 		if err == nil || errors.Is(err, io.EOF) {
-			return fmt.Errorf("%s: %w: it became shorter", f.label, tree.ErrSourceChanged)
+			return fmt.Errorf("%s: %w", f.label, errShorter)
 		}
 		return err
 	}

@@ -3,7 +3,6 @@
 package transfer
 
 import (
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -218,34 +217,4 @@ func TestAnInventedSizeIsRefused(t *testing.T) {
 			t.Errorf("copy of a file of %d bytes = %v, want that it fails", size, err)
 		}
 	}
-}
-
-// sized is a tree that lies about the size of files.
-type sized struct {
-	tree.Source
-	size int64
-}
-
-func (s sized) Transport() string { return "sftp" }
-
-func (s sized) Stat(ctx context.Context, p tree.Path) (tree.Entry, error) {
-	e, err := s.Source.Stat(ctx, p)
-	e.Size = s.size
-	return e, err
-}
-
-func (s sized) Open(ctx context.Context, p tree.Path) (tree.Reader, error) {
-	r, err := s.Source.Open(ctx, p)
-	return sizedReader{r, s.size}, err
-}
-
-type sizedReader struct {
-	tree.Reader
-	size int64
-}
-
-func (r sizedReader) Stat(ctx context.Context) (tree.Entry, error) {
-	e, err := r.Reader.Stat(ctx)
-	e.Size = r.size
-	return e, err
 }

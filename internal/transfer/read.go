@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,7 +51,7 @@ func (c *copier) readOn(ctx context.Context, w io.Writer, src Place, total *int6
 	if changed(**first, e) {
 		return tree.ErrSourceChanged
 	}
-	return readAhead(ctx, r, *total, nil, func(data []byte, _ int64) error {
+	err = readAhead(ctx, r, *total, nil, func(data []byte, _ int64) error {
 		if err := c.pace.wait(ctx, int64(len(data))); err != nil {
 			return err
 		}
@@ -61,7 +62,15 @@ func (c *copier) readOn(ctx context.Context, w io.Writer, src Place, total *int6
 		}
 		return err
 	})
+	if err == nil && *total < e.Size {
+		return errShorter
+	}
+	return err
 }
+
+// errShorter: a file ended before the size that it has. Where that is not its
+// own fault, it is that of a reader that took something else for its end.
+var errShorter = fmt.Errorf("%w: it became shorter", tree.ErrSourceChanged)
 
 // aheadChunks is how many chunks readAhead reads before their consumer wants
 // them.
@@ -167,7 +176,9 @@ func sum(ctx context.Context, src tree.Source, p tree.Path, memory *semaphore.We
 	defer func() { _ = r.Close() }() // it was only read
 	var values []tree.Value
 	var whole tree.Value // of the first chunk, if it is the only one
+	var size int64
 	err = readAhead(ctx, r, 0, memory, func(data []byte, index int64) error {
+		size += int64(len(data))
 		if index == 0 {
 			whole = tree.ChunkValue(data, 0, tree.MinChunkSize, true)
 		}
@@ -176,6 +187,9 @@ func sum(ctx context.Context, src tree.Source, p tree.Path, memory *semaphore.We
 	})
 	if err != nil {
 		return tree.Digest{}, err
+	}
+	if e, err := r.Stat(ctx); err != nil || size < e.Size {
+		return tree.Digest{}, cmp.Or(err, errShorter)
 	}
 	if len(values) == 1 {
 		return tree.Digest(whole), nil

@@ -85,6 +85,24 @@ func TestReadToFails(t *testing.T) {
 	}
 }
 
+// What a reader calls the end of a file is held against its size.
+func TestAFileThatEndsTooEarly(t *testing.T) {
+	b := newBench(t).remote(true, false)
+	write(t, b.src, "f", bytesOf(1, 3*mib))
+	for _, size := range []int64{3*mib + 1, 30 * mib} {
+		from := place(sized{b.source, size}, "source", "f")
+		if n, err := ReadTo(t.Context(), io.Discard, from, options()); !errors.Is(err, tree.ErrSourceChanged) {
+			t.Errorf("ReadTo of %d bytes of %d = %v", n, size, err)
+		}
+		if _, err := Sum(t.Context(), from); !errors.Is(err, tree.ErrSourceChanged) {
+			t.Errorf("Sum of a file that ends too early = %v", err)
+		}
+		if _, err := Copy(t.Context(), place(b.sink, "", "f"), []Place{from}, options()); !errors.Is(err, tree.ErrSourceChanged) {
+			t.Errorf("Copy of a file that ends too early = %v", err)
+		}
+	}
+}
+
 // limitedWriter takes limit bytes and then fails with err, or takes no more.
 type limitedWriter struct {
 	limit int
