@@ -63,7 +63,7 @@ func startOn(t *testing.T, dir string) *daemon {
 // newDaemon returns a daemon that has keys and a root, and does not run.
 func newDaemon(t *testing.T) *daemon {
 	t.Helper()
-	d := &daemon{Dir: t.TempDir(), Root: t.TempDir()}
+	d := &daemon{bin: bin, Dir: t.TempDir(), Root: t.TempDir()}
 	d.Login = testpeer.Login{
 		Host: "127.0.0.1", User: "alice",
 		Identity:   testpeer.Key(t, d.Dir, "id_ed25519", "ed25519"),

@@ -25,14 +25,19 @@ import (
 	"transferd/internal/testpeer"
 )
 
-// bin is where TestMain built both programs.
-var bin string
+// bin and fastBin are where TestMain built both programs: as the tests are
+// built, and without the race detector, for those tests that move gigabytes.
+var bin, fastBin string
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "interop")
 	if err == nil {
-		bin = dir
-		err = build(dir)
+		bin, fastBin = filepath.Join(dir, "bin"), filepath.Join(dir, "bin")
+		err = build(bin, raceEnabled)
+		if raceEnabled && err == nil {
+			fastBin = filepath.Join(dir, "fast")
+			err = build(fastBin, false)
+		}
 	}
 	code := 1
 	if err == nil {
@@ -44,10 +49,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// build builds the programs, with the race detector when the tests have it.
-func build(dir string) error {
+// build builds the programs into dir.
+func build(dir string, race bool) error {
 	args := []string{"build", "-o", dir + "/"}
-	if raceEnabled {
+	if race {
 		args = append(args, "-race")
 	}
 	cmd := exec.Command("go", append(args, "transferd/cmd/transfer", "transferd/cmd/transferd")...)
@@ -63,6 +68,7 @@ type daemon struct {
 	Root string
 	Dir  string // keys, state
 
+	bin  string // where its program is
 	args []string
 	cmd  *exec.Cmd
 	done chan struct{}
@@ -73,11 +79,22 @@ type daemon struct {
 // startDaemon starts a transferd that serves an empty directory to a new key.
 func startDaemon(t *testing.T) *daemon {
 	t.Helper()
+	return startDaemonOf(t, bin)
+}
+
+// startFastDaemon is startDaemon for a test that moves much.
+func startFastDaemon(t *testing.T) *daemon {
+	t.Helper()
+	return startDaemonOf(t, fastBin)
+}
+
+func startDaemonOf(t *testing.T, bin string) *daemon {
+	t.Helper()
 	me, err := user.Current()
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{Dir: t.TempDir(), Root: t.TempDir()}
+	d := &daemon{Dir: t.TempDir(), Root: t.TempDir(), bin: bin}
 	d.Login = testpeer.Login{
 		Host: "127.0.0.1", User: me.Username,
 		Identity:   testpeer.Key(t, d.Dir, "id_ed25519", "ed25519"),
@@ -101,7 +118,7 @@ func (d *daemon) Restart(t *testing.T) {
 // start returns when the daemon listens.
 func (d *daemon) start(t *testing.T, addr string) {
 	t.Helper()
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(bin, "transferd"), append(d.args, "--ssh-listen", addr)...)
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(d.bin, "transferd"), append(d.args, "--ssh-listen", addr)...)
 	cmd.Env = append(os.Environ(), "HOME="+d.Dir, "XDG_STATE_HOME=", "XDG_CONFIG_HOME=")
 	cmd.Stderr = lockedWriter{d}
 	stdout, err := cmd.StdoutPipe()
@@ -180,13 +197,20 @@ func (w lockedWriter) Write(p []byte) (int, error) {
 
 // A client runs our transfer with a home of its own, against one login.
 type client struct {
+	bin   string // where its program is
 	home  string
 	login testpeer.Login
 }
 
 func newClient(t *testing.T, l testpeer.Login) client {
 	t.Helper()
-	return client{home: t.TempDir(), login: l}
+	return client{bin: bin, home: t.TempDir(), login: l}
+}
+
+// newFastClient is newClient for a test that moves much.
+func newFastClient(t *testing.T, l testpeer.Login) client {
+	t.Helper()
+	return client{bin: fastBin, home: t.TempDir(), login: l}
 }
 
 // command returns transfer with args; networked commands get the login's flags.
@@ -195,7 +219,7 @@ func (c client) command(ctx context.Context, verb string, args ...string) *exec.
 		verb, "-P", strconv.Itoa(c.login.Port), "-i", c.login.Identity,
 		"--known-hosts", c.login.KnownHosts, "-o", "IdentitiesOnly=yes",
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "transfer"), append(flags, args...)...)
+	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, "transfer"), append(flags, args...)...)
 	cmd.Env = append(os.Environ(), "HOME="+c.home, "XDG_STATE_HOME=", "XDG_CONFIG_HOME=", "SSH_AUTH_SOCK=")
 	return cmd
 }

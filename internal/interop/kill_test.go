@@ -38,25 +38,25 @@ func (s stockServer) Restart(t *testing.T) {
 }
 
 func TestKilledUploadsResume(t *testing.T) {
-	d := startDaemon(t)
+	d := startFastDaemon(t)
 	src := filepath.Join(t.TempDir(), "stack")
 	writeRandom(t, src, killSize)
-	c := newClient(t, d.Login)
+	c := newFastClient(t, d.Login)
 	killAndResume(t, killRounds, d, c, src, c.remote("/copy"), src, filepath.Join(d.Root, "copy"))
 }
 
 func TestKilledDownloadsResume(t *testing.T) {
-	d := startDaemon(t)
+	d := startFastDaemon(t)
 	src := filepath.Join(d.Root, "stack")
 	writeRandom(t, src, killSize)
-	c := newClient(t, d.Login)
+	c := newFastClient(t, d.Login)
 	dst := filepath.Join(t.TempDir(), "copy")
 	killAndResume(t, killRounds, d, c, c.remote("/stack"), dst, src, dst)
 }
 
 func TestKilledCopiesResumeWithStockSSHD(t *testing.T) {
 	s := testpeer.StartSSHD(t, testpeer.SSHDOptions{})
-	c := newClient(t, s.Login)
+	c := newFastClient(t, s.Login)
 	dir := t.TempDir()
 	src, up, down := filepath.Join(dir, "stack"), filepath.Join(dir, "up"), filepath.Join(dir, "down")
 	writeRandom(t, src, killSize)
@@ -167,7 +167,7 @@ func kill(t *testing.T, s server, cmd *exec.Cmd, killServer bool, done <-chan er
 }
 
 func TestReputAfterKilledDaemonIsRight(t *testing.T) {
-	d := startDaemon(t)
+	d := startFastDaemon(t)
 	program := testpeer.Need(t, "sftp")
 	src := filepath.Join(t.TempDir(), "stack")
 	writeRandom(t, src, reputSize)
@@ -208,10 +208,10 @@ func TestReputAfterKilledDaemonIsRight(t *testing.T) {
 }
 
 func TestCopySurvivesRestartOfTheDaemon(t *testing.T) {
-	d := startDaemon(t)
+	d := startFastDaemon(t)
 	src := filepath.Join(t.TempDir(), "stack")
 	writeRandom(t, src, killSize)
-	c := newClient(t, d.Login)
+	c := newFastClient(t, d.Login)
 	cmd := c.command(t.Context(), "copy", "--json", src, c.remote("/copy"))
 	var events strings.Builder
 	cmd.Stdout = &events

@@ -23,13 +23,13 @@ import (
 const oddFiles = 10_000
 
 func TestOddTreeRoundTripWithDaemon(t *testing.T) {
-	d := startDaemon(t)
-	oddTreeRoundTrip(t, newClient(t, d.Login), "/", d)
+	d := startFastDaemon(t)
+	oddTreeRoundTrip(t, newFastClient(t, d.Login), "/", d)
 }
 
 func TestOddTreeRoundTripWithStockSSHD(t *testing.T) {
 	s := testpeer.StartSSHD(t, testpeer.SSHDOptions{})
-	oddTreeRoundTrip(t, newClient(t, s.Login), t.TempDir()+"/", stockServer{s})
+	oddTreeRoundTrip(t, newFastClient(t, s.Login), t.TempDir()+"/", stockServer{s})
 }
 
 // oddTreeRoundTrip copies a tree of odd names there and back, again, and with
