@@ -95,7 +95,9 @@ func (b *bench) copy(ctx context.Context, o Options, names ...string) (Summary, 
 	for _, name := range names[:len(names)-1] {
 		srcs = append(srcs, place(b.source, "source", name))
 	}
-	o.Events = b.log.add
+	if o.Events == nil {
+		o.Events = b.log.add
+	}
 	return Copy(ctx, place(b.sink, "", names[len(names)-1]), srcs, o)
 }
 
