@@ -229,7 +229,7 @@ func (d *display) close(sum transfer.Summary, err error) error {
 	sent, resumed := d.tally.unfinished()
 	sum.Sent += sent
 	sum.Resumed += resumed
-	nothing := err != nil && sum == transfer.Summary{Failed: sum.Failed, Duration: sum.Duration}
+	nothing := err != nil && sum == transfer.Summary{Failed: sum.Failed, Left: sum.Left, Duration: sum.Duration}
 	if nothing && sum.Failed == 0 && !errors.As(err, new(interruptError)) {
 		sum.Failed = d.operands // it did not come to any of them
 	}
@@ -248,6 +248,7 @@ func (d *display) close(sum transfer.Summary, err error) error {
 		BytesResumed: sum.Resumed,
 		Skipped:      sum.Skipped,
 		Failed:       sum.Failed,
+		Left:         sum.Left,
 		Seconds:      sum.Duration.Seconds(),
 	})
 	if jsonErr := d.json.close(); err == nil {
@@ -349,6 +350,9 @@ func summaryText(sum transfer.Summary, dryRun bool) string {
 	}
 	if sum.Failed > 0 {
 		parts = append(parts, fmt.Sprintf("%d failed", sum.Failed))
+	}
+	if sum.Left > 0 {
+		parts = append(parts, fmt.Sprintf("%d not done yet", sum.Left))
 	}
 	moved := sizeText(sum.Sent) + " sent"
 	if sum.Resumed > 0 {

@@ -75,6 +75,7 @@ type doneEvent struct {
 	BytesResumed int64   `json:"bytes_resumed"`
 	Skipped      int64   `json:"skipped"`
 	Failed       int64   `json:"failed"`
+	Left         int64   `json:"left"` // not tried, or not to the end, because the copy stopped
 	Seconds      float64 `json:"seconds"`
 }
 

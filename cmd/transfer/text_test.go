@@ -3,6 +3,8 @@ package main
 import (
 	"testing"
 	"time"
+
+	"transferd/internal/transfer"
 )
 
 func TestEscape(t *testing.T) {
@@ -97,4 +99,13 @@ func FuzzEscape(f *testing.F) {
 			t.Errorf("escape(%q) = %q, which is not plain", s, got)
 		}
 	})
+}
+
+func TestSummaryTellsWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	sum := transfer.Summary{Files: 2, Failed: 1, Left: 30, Sent: 2048, Duration: 100 * time.Millisecond}
+	const want = "2 files copied, 1 failed, 30 not done yet; 2.00 KiB sent in 0:00"
+	if got := summaryText(sum, false); got != want {
+		t.Errorf("summaryText = %q, want %q", got, want)
+	}
 }
