@@ -18,6 +18,7 @@ const (
 	minRunning   = 400 * time.Millisecond // shorter-lived ones would only flicker
 	minBar       = 10                     // columns, brackets included
 	maxBar       = 60
+	nameColumns  = 48 // of a file's line, or what comes behind would jump about
 )
 
 // bars draws a copy's progress at the bottom of a terminal: a line for
@@ -101,18 +102,18 @@ func (b *bars) stop() {
 // lines lays out a frame for width columns.
 func (b *bars) lines(s snapshot, width int) []string {
 	lines := []string{b.totalLine(s, width)}
-	shown := 0
+	var shown []moving
+	longest := 0
 	for _, f := range s.running {
-		if shown == maxRunning {
-			break
+		if len(shown) < maxRunning && b.tally.now().Sub(f.since) >= minRunning {
+			shown = append(shown, f)
+			longest = max(longest, columns(escape(f.path)))
 		}
-		if b.tally.now().Sub(f.since) < minRunning {
-			continue
-		}
-		lines = append(lines, fileLine(f, width))
-		shown++
 	}
-	if more := len(s.running) - shown; shown == maxRunning && more > 0 {
+	for _, f := range shown {
+		lines = append(lines, fileLine(f, width, max(longest, nameColumns)))
+	}
+	if more := len(s.running) - len(shown); len(shown) == maxRunning && more > 0 {
 		lines = append(lines, elide(fmt.Sprintf("  and %d more", more), width, columns))
 	}
 	return lines
@@ -176,18 +177,19 @@ func (b *bars) bar(s snapshot, width int) string {
 	return text.String()
 }
 
-// fileLine shows one file: its name, as much of it as fits, and how far it is.
-func fileLine(f moving, width int) string {
+// fileLine shows one file: its name, in as many columns as names get and as much
+// of it as fits, and how far it is.
+func fileLine(f moving, width, names int) string {
 	figures := sizeText(f.bytes)
 	if f.size >= 0 {
-		figures = fmt.Sprintf("%s of %s", percentText(f.bytes, f.size), sizeText(f.size))
+		figures = fmt.Sprintf("%s of %-8s", percentText(f.bytes, f.size), sizeText(f.size)) // as wide as sizes get
 	}
 	room := width - columns(figures) - 4
 	if room < 8 {
 		return elide("  "+escape(f.path), width, columns)
 	}
 	name := elide(escape(f.path), room, columns)
-	return "  " + name + strings.Repeat(" ", min(room, 48)-min(columns(name), min(room, 48))) + "  " + figures
+	return "  " + name + strings.Repeat(" ", max(0, min(room, names)-columns(name))) + "  " + strings.TrimRight(figures, " ")
 }
 
 func percentText(done, total int64) string {
