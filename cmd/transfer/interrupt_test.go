@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -139,6 +140,11 @@ func noPartials(t *testing.T, dir string) {
 
 func TestInterruptedCopyIsContinued(t *testing.T) {
 	t.Parallel()
+	// Below nohup a hangup is ignored, and transfer respects that. A handler of
+	// ours keeps the copies from inheriting it.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(hangups) })
 	tests := []struct {
 		signal os.Signal
 		want   int
