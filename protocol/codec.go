@@ -118,6 +118,20 @@ func (c *codec) offset(name string, v *int64) {
 	}
 }
 
+// index is a u64 that is the index of a chunk, or a number of chunks.
+func (c *codec) index(name string, v *uint64) {
+	if b := c.next(name, "index", 8); b == nil {
+		return
+	} else if c.mode == encoding {
+		binary.BigEndian.PutUint64(b, *v)
+	} else {
+		*v = binary.BigEndian.Uint64(b)
+	}
+	if *v > MaxChunks {
+		c.fail(CodeBadMessage, name)
+	}
+}
+
 // octet is one byte that is at most top.
 func octet[T ~uint8](c *codec, name string, v *T, top T) {
 	if b := c.next(name, "u8", 1); b == nil {

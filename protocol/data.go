@@ -18,8 +18,8 @@ type DataFlags uint8
 // What a DATA may say.
 const (
 	DataLast  DataFlags = 1 << iota // the chunk, or the answer to the READ, ends here
-	DataValue                       // Value is set
-	DataEOF                         // the file ends behind these bytes
+	DataValue                       // with DataLast: Value is set
+	DataEOF                         // with DataLast: the file ends behind these bytes
 
 	dataKnown = DataLast | DataValue | DataEOF
 )
@@ -76,6 +76,12 @@ func (m *Data) check(c *codec, payload int) {
 	}
 	if m.Length > limit {
 		c.fail(CodeTooLarge, "length")
+	}
+	if m.Flags&DataLast == 0 && m.Flags != 0 {
+		c.fail(CodeBadMessage, "flags") // both say something of an end
+	}
+	if m.Flags&DataValue == 0 && m.Value != [32]byte{} {
+		c.fail(CodeBadMessage, "value")
 	}
 	if m.Offset+int64(m.Length) < m.Offset {
 		c.fail(CodeBadMessage, "offset")

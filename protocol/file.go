@@ -198,10 +198,14 @@ func (m *Hash) fields(c *codec) {
 	handle(c, &m.Handle)
 	c.u32("chunk", &m.Chunk)
 	chunk(c, "chunk", m.Chunk)
-	c.u64("first", &m.First)
+	c.index("first", &m.First)
 	c.u32("count", &m.Count)
-	if m.Count > MaxValues {
+	switch {
+	case c.mode == describing || c.err != nil:
+	case m.Count > MaxValues:
 		c.fail(CodeTooLarge, "count")
+	case m.First+uint64(m.Count) > 1<<63/uint64(m.Chunk):
+		c.fail(CodeBadMessage, "first")
 	}
 }
 

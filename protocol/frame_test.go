@@ -107,6 +107,39 @@ func TestAnnouncedIsNotAllocated(t *testing.T) {
 	}
 }
 
+// TestLargeIsRefused has what would be too long for a line of invalid.txt.
+func TestLargeIsRefused(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		typ  Type
+		body []byte
+		want string
+	}{
+		{"payload", TypeData, make([]byte, DataSize+MaxData+1), "DATA, field payload: TOO_LARGE"},
+		{"write", TypeWrite, append([]byte{0, 0, 0, 1}, make([]byte, 8+MaxData+1)...), "WRITE, field data: TOO_LARGE"},
+		{"extension", TypeExtended, make([]byte, MaxData+1), "EXTENDED, field body: TOO_LARGE"},
+	} {
+		if _, err := Decode(test.typ, test.body); err == nil || err.Error() != test.want {
+			t.Errorf("%s: %v, want %s", test.name, err, test.want)
+		}
+	}
+	r := NewReader(bytes.NewReader(append(appendHeader(nil, Header{Type: TypeData, Length: DataSize + MaxData + 1}), make([]byte, DataSize+MaxData+1)...)), MaxFrame)
+	if _, err := r.Next(); err != nil {
+		t.Fatal(err)
+	}
+	var d Data
+	if err := r.Data(&d); err == nil || err.Error() != "DATA, field payload: TOO_LARGE" {
+		t.Errorf("Data = %v, want TOO_LARGE", err)
+	}
+	many := &Listed{Names: make([]Listing, MaxEntries)}
+	for i := range many.Names {
+		many.Names[i] = Listing{Path: strings.Repeat("x", 300)}
+	}
+	if _, err := Append(nil, 1, many); err == nil || err.Error() != "LISTED: TOO_LARGE" {
+		t.Errorf("Append of more than a frame = %v, want TOO_LARGE", err)
+	}
+}
+
 func TestListsKnowTheirLeastElement(t *testing.T) {
 	size := func(fields func(*codec)) int {
 		c := codec{mode: encoding}

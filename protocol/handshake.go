@@ -1,5 +1,7 @@
 package protocol
 
+import "math"
+
 // Hello is the client's first message on a control stream.
 type Hello struct {
 	MinVersion uint16
@@ -28,17 +30,10 @@ func (m *Hello) fields(c *codec) {
 	c.u16("min_version", &m.MinVersion)
 	c.u16("max_version", &m.MaxVersion)
 	c.bytes32("nonce", &m.Nonce)
-	maxData(c, &m.MaxData)
+	between(c, "max_data", &m.MaxData, MinData, MaxData)
 	c.text("software", &m.Software, MaxName)
 	list(c, "algorithms", "text", &m.Algorithms, MaxAlgorithms, 2, func(s *string, c *codec) { c.text("algorithms", s, MaxName) })
 	list(c, "extensions", "extension", &m.Extensions, MaxExtensions, 6, (*Extension).fields)
-}
-
-func maxData(c *codec, v *uint32) {
-	c.u32("max_data", v)
-	if c.mode != describing && c.err == nil && (*v < MinData || *v > MaxData) {
-		c.fail(CodeBadMessage, "max_data")
-	}
 }
 
 // ServerHello answers Hello.
@@ -55,7 +50,7 @@ func (*ServerHello) kind() Type { return TypeServerHello }
 func (m *ServerHello) fields(c *codec) {
 	c.u16("version", &m.Version)
 	c.bytes32("nonce", &m.Nonce)
-	maxData(c, &m.MaxData)
+	between(c, "max_data", &m.MaxData, MinData, MaxData)
 	c.text("software", &m.Software, MaxName)
 	list(c, "extensions", "extension", &m.Extensions, MaxExtensions, 6, (*Extension).fields)
 }
@@ -149,11 +144,22 @@ func (m *Welcome) fields(c *codec) {
 	flags(c, "flags", &m.Flags, welcomeKnown)
 	c.text("user", &m.User, MaxName)
 	c.path("home", &m.Home)
-	c.u32("streams", &m.Streams)
-	c.u32("operations", &m.Operations)
-	c.u32("handles", &m.Handles)
-	c.u32("inline", &m.Inline)
-	c.u64("window", &m.Window)
+	between(c, "streams", &m.Streams, 1, math.MaxUint32)
+	between(c, "operations", &m.Operations, MinOperations, math.MaxUint32)
+	between(c, "handles", &m.Handles, MinHandles, math.MaxUint32)
+	between(c, "inline", &m.Inline, 0, MaxInline)
+	window(c, &m.Window)
+	if m.Binding == BindingTLS {
+		c.fail(CodeBadMessage, "binding") // tcp_port says it
+	}
+}
+
+// between is a u32 that is neither below least nor above most.
+func between(c *codec, name string, v *uint32, least, most uint32) {
+	c.u32(name, v)
+	if c.mode != describing && c.err == nil && (*v < least || *v > most) {
+		c.fail(CodeBadMessage, name)
+	}
 }
 
 // Join is the first message on a further stream.

@@ -55,6 +55,10 @@ const (
 	MaxChunk = 4 << 20
 	MaxRead  = MaxChunk // asked for by one READ
 
+	// MinWindow is what every upload and every session may have under way: less
+	// than two chunks, and nothing would move while one is acknowledged.
+	MinWindow = 2 * MaxChunk
+
 	MaxPath    = 16 << 10 // a path, the target of a symlink, an origin
 	MaxName    = 256      // names of users, groups, algorithms, extensions
 	MaxMessage = 1 << 10  // text for a person
@@ -71,6 +75,16 @@ const (
 	MaxExtents    = 4096
 	MaxValues     = 2048
 	MaxXattrs     = 128
+
+	// MaxChunks bounds indexes and numbers of chunks: that of the largest file
+	// with the smallest chunks.
+	MaxChunks = 1 << 63 / MinChunk
+)
+
+// What every session has at least.
+const (
+	MinOperations = 16
+	MinHandles    = 16
 )
 
 // Limits of time, in seconds.

@@ -70,6 +70,7 @@ func (m *Put) fields(c *codec) {
 	octet(c, "fsync", &m.Fsync, FsyncOff)
 	c.text("origin", &m.Origin, MaxPath)
 	group(c, "attr", "attr", &m.Attr, (*Attr).fields)
+	sizeless(c, m.Attr)
 	c.offset("size", &m.Size)
 	c.bytes32("digest", &m.Digest)
 	octet(c, "encoding", &m.Encoding, EncodingZstd)

@@ -87,9 +87,16 @@ func (*Begun) kind() Type { return TypeBegun }
 
 func (m *Begun) fields(c *codec) {
 	flags(c, "flags", &m.Flags, begunKnown)
-	c.u64("window", &m.Window)
+	window(c, &m.Window)
 	c.u32("expiry", &m.Expiry)
-	c.u64("chunks", &m.Chunks)
+	c.index("chunks", &m.Chunks)
+}
+
+func window(c *codec, v *uint64) {
+	c.u64("window", v)
+	if c.mode != describing && c.err == nil && *v < MinWindow {
+		c.fail(CodeBadMessage, "window")
+	}
 }
 
 // Have tells values of consecutive chunks that are durable.
@@ -101,8 +108,11 @@ type Have struct {
 func (*Have) kind() Type { return TypeHave }
 
 func (m *Have) fields(c *codec) {
-	c.u64("first", &m.First)
+	c.index("first", &m.First)
 	list(c, "values", "bytes32", &m.Values, MaxValues, 32, (*Value).fields)
+	if m.First+uint64(len(m.Values)) > MaxChunks {
+		c.fail(CodeBadMessage, "first")
+	}
 }
 
 // Recheck asks to read again what Have told.
@@ -132,7 +142,7 @@ func (*Bad) kind() Type { return TypeBad }
 
 func (m *Bad) fields(c *codec) {
 	octet(c, "end", &m.End, RecheckStopped)
-	list(c, "indexes", "u64", &m.Indexes, MaxExtents, 8, func(v *uint64, c *codec) { c.u64("indexes", v) })
+	list(c, "indexes", "index", &m.Indexes, MaxExtents, 8, func(v *uint64, c *codec) { c.index("indexes", v) })
 }
 
 // Ack acknowledges chunks.
@@ -148,9 +158,9 @@ type Range struct {
 }
 
 func (r *Range) fields(c *codec) {
-	c.u64("first", &r.First)
-	c.u64("count", &r.Count)
-	if r.First+r.Count < r.First {
+	c.index("first", &r.First)
+	c.index("count", &r.Count)
+	if r.First+r.Count > MaxChunks {
 		c.fail(CodeBadMessage, "count")
 	}
 }
@@ -183,11 +193,22 @@ func (*Commit) kind() Type { return TypeCommit }
 
 func (m *Commit) fields(c *codec) {
 	c.offset("size", &m.Size)
-	c.u64("sent", &m.Sent)
+	c.index("sent", &m.Sent)
 	c.bytes32("values", &m.Values)
 	boolean(c, "has_digest", &m.HasDigest)
 	c.bytes32("digest", &m.Digest)
 	group(c, "attr", "attr", &m.Attr, (*Attr).fields)
+	sizeless(c, m.Attr)
+	if !m.HasDigest && m.Digest != [32]byte{} {
+		c.fail(CodeBadMessage, "digest")
+	}
+}
+
+// sizeless refuses to change the size of what is uploaded.
+func sizeless(c *codec, a Attr) {
+	if a.Set&AttrSize != 0 {
+		c.fail(CodeBadMessage, "attr")
+	}
 }
 
 // Verified says how a finished copy was checked.
