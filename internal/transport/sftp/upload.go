@@ -34,7 +34,8 @@ type upload struct {
 	target string       // the final name as the server spells it
 	part   string       // what is written; target itself for one written in place
 	place  place
-	was    attrs // of the target before; no flags: it was not there
+	stale  []string // partials of killed runs, which go when this one is done
+	was    attrs    // of the target before; no flags: it was not there
 
 	have      map[int64]tree.Value // durable since earlier runs
 	unchanged bool

@@ -87,8 +87,7 @@ func (b *beginning) small(ctx context.Context) (*upload, error) {
 	if err := b.l.send(ctx, queryOn(typeLstat, b.target), looked); err != nil {
 		return nil, err
 	}
-	part := b.partial()
-	h, err := b.create(ctx, part)
+	part, h, stale, err := b.createFree(ctx)
 	if werr := looked.wait(ctx); werr != nil {
 		return nil, errors.Join(err, werr)
 	}
@@ -107,7 +106,9 @@ func (b *beginning) small(ctx context.Context) (*upload, error) {
 	case err != nil:
 		return nil, err
 	}
-	return b.upload(ctx, where, part, was, h, nil), nil
+	w := b.upload(ctx, where, part, was, h, nil)
+	w.stale = stale
+	return w, nil
 }
 
 // judge says where a target of attributes was, which looking at gave err, is
@@ -156,12 +157,14 @@ func (b *beginning) look(ctx context.Context) (*upload, error) {
 }
 
 // partial is the path of the partial beside the target.
-func (b *beginning) partial() string {
+func (b *beginning) partial() string { return b.partialOf(b.u.Origin) }
+
+func (b *beginning) partialOf(origin string) string {
 	p, err := tree.ParsePath(b.target)
 	if err != nil {
 		return b.target // not reached: what the server resolves has no NUL
 	}
-	return remote(p.Parent().Join(tree.PartialName(b.u.Origin, p.Base()) + partSuffix))
+	return remote(p.Parent().Join(tree.PartialName(origin, p.Base()) + partSuffix))
 }
 
 // special opens a device, FIFO or socket. The server takes offsets on neither
@@ -278,22 +281,46 @@ func (b *beginning) resume(ctx context.Context, part string, j tree.Journal, hav
 	return h, nil
 }
 
+// freeNames is how many names of partials are tried before one is taken again.
+const freeNames = 4
+
+// createFree makes a partial under a name that nothing has. After a kill the
+// server may still be at what the killed run had asked for, the rename of its
+// partial included; under the same name it would publish ours, not yet complete.
+// It returns the partials that were in the way, to be removed at the end.
+func (b *beginning) createFree(ctx context.Context) (part, h string, stale []string, err error) {
+	for n := range freeNames {
+		part = b.partial()
+		if n > 0 {
+			part = b.partialOf(fmt.Sprintf("%s\x00%d", b.u.Origin, n))
+		}
+		h, err = b.createNew(ctx, part)
+		if err == nil || (!isFailure(err) && !errors.Is(err, fs.ErrExist)) {
+			return part, h, stale, err
+		}
+		stale = append(stale, part)
+	}
+	h, err = b.create(ctx, part)
+	return part, h, stale[:len(stale)-1], err
+}
+
 // create makes a partial that was not there before. One from an earlier run,
 // or whatever has its name, makes way.
 func (b *beginning) create(ctx context.Context, part string) (string, error) {
-	// Readable too, to compare it; nobody else may see it before it is complete.
-	private := attrs{flags: attrPerm, mode: 0o600}
-	r := func() query {
-		return queryOn(typeOpen, part).uint32(openRead | openWrite | openCreate | openExcl).attrs(private)
-	}
-	h, err := b.l.openHandle(ctx, r())
+	h, err := b.createNew(ctx, part)
 	if err == nil || (!isFailure(err) && !errors.Is(err, fs.ErrExist)) {
 		return h, err
 	}
 	if rerr := b.l.status(ctx, queryOn(typeRemove, part)); rerr != nil {
 		return "", err // it was not in the way after all
 	}
-	return b.l.openHandle(ctx, r())
+	return b.createNew(ctx, part)
+}
+
+func (b *beginning) createNew(ctx context.Context, part string) (string, error) {
+	// Readable too, to compare it; nobody else may see it before it is complete.
+	private := attrs{flags: attrPerm, mode: 0o600}
+	return b.l.openHandle(ctx, queryOn(typeOpen, part).uint32(openRead|openWrite|openCreate|openExcl).attrs(private))
 }
 
 // upload makes the writer of what was opened.

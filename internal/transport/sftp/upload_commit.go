@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"transferd/internal/tree"
@@ -56,8 +57,14 @@ func (w *upload) commit(ctx context.Context, f tree.Final) (tree.Receipt, error)
 		}
 		receipt.Verified = tree.VerifiedFull
 	}
-	if err := w.publish(ctx); err != nil {
+	if err := w.publish(ctx, f); err != nil {
 		return receipt, err
+	}
+	for _, part := range w.stale {
+		// What cannot be removed is no reason to call the copy failed.
+		if err := w.f.first.status(ctx, queryOn(typeRemove, part)); err != nil {
+			w.c.log.DebugContext(ctx, "partial of a killed run stays", "path", part, "error", err)
+		}
 	}
 	if w.j != nil {
 		return receipt, w.j.Remove()
@@ -169,7 +176,7 @@ func (w *upload) finalAttr(f tree.Final) tree.Attr {
 }
 
 // publish gives the partial its final name.
-func (w *upload) publish(ctx context.Context) error {
+func (w *upload) publish(ctx context.Context, f tree.Final) error {
 	if w.place != placePartial {
 		return nil
 	}
@@ -177,8 +184,25 @@ func (w *upload) publish(ctx context.Context) error {
 	if w.u.NoReplace {
 		how = tree.RenameNoReplace
 	}
-	if err := w.f.first.rename(ctx, w.part, w.target, how); err != nil {
+	err := w.f.first.rename(ctx, w.part, w.target, how)
+	if errors.Is(err, fs.ErrNotExist) && w.published(ctx, f) {
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("rename: %w", err)
 	}
 	return nil
+}
+
+// published reports whether the final name is the partial already: the server
+// has carried out the last request of a run that was killed, whose partial this
+// one continued.
+func (w *upload) published(ctx context.Context, f tree.Final) bool {
+	if f.Attr.Mtime == nil {
+		return false
+	}
+	a, err := w.f.first.stat(ctx, queryOn(typeLstat, w.target))
+	return err == nil && kindOf(a.mode) == tree.KindFile && a.flags&attrSize != 0 && a.flags&attrTimes != 0 &&
+		a.size == uint64(f.Size) && a.mtime == secondsOf(*f.Attr.Mtime) && //nolint:gosec // sizes are not negative
+		(a.size != w.was.size || a.mtime != w.was.mtime)
 }
