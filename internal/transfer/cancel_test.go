@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,12 +29,13 @@ func TestInterruptedAnywhere(t *testing.T) {
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer cancel(nil)
 				// The third call of op hangs, or the last.
-				n := 0
+				var n atomic.Int32
 				hang := func(c call) bool {
-					if c.op == op {
-						n++
+					if c.op != op {
+						return false
 					}
-					return c.op == op && (n == 3 || op == "recheck" || op == "remove" || op == "sub" && n == 2)
+					n := n.Add(1)
+					return n == 3 || op == "recheck" || op == "remove" || op == "sub" && n == 2
 				}
 				b.from.block, b.to.block = hang, hang
 				go func() {

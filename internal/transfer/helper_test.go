@@ -37,7 +37,33 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, src: t.TempDir(), dst: t.TempDir(), from: &faults{}, to: &faults{}}
+	return newBenchIn(t, t.TempDir())
+}
+
+// newQuickBench makes a bench in memory, where the system has such a directory:
+// for tests that copy hundreds of times.
+func newQuickBench(t *testing.T) *bench {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "transfer-test-") //nolint:usetesting // not where t.TempDir is
+	if err != nil {
+		return newBench(t)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return newBenchIn(t, dir)
+}
+
+func newBenchIn(t *testing.T, dir string) *bench {
+	t.Helper()
+	b := &bench{t: t, src: filepath.Join(dir, "src"), dst: filepath.Join(dir, "dst"), from: &faults{}, to: &faults{}}
+	for _, dir := range []string{b.src, b.dst} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	b.source, b.sink = b.from.around(openStore(t, b.src)), b.to.around(openStore(t, b.dst))
 	return b
 }
