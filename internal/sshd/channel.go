@@ -138,8 +138,10 @@ func (ch *channel) sftp(ctx context.Context) error {
 }
 
 // Read implements io.Reader, and notes what Shutdown and the idle timeout
-// want to know.
+// want to know. A client is idle from the end of its last request on, not from
+// its last byte: so the moment is noted before the channel stops being busy.
 func (ch *channel) Read(p []byte) (int, error) {
+	ch.note()
 	ch.reading.Store(true)
 	n, err := ch.ssh.Read(p)
 	ch.reading.Store(false)
@@ -149,6 +151,7 @@ func (ch *channel) Read(p []byte) (int, error) {
 
 // Write implements io.Writer.
 func (ch *channel) Write(p []byte) (int, error) {
+	ch.note()
 	ch.writing.Add(1)
 	n, err := ch.ssh.Write(p)
 	ch.writing.Add(-1)

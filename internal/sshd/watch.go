@@ -46,9 +46,9 @@ func (c *connection) watch(ctx context.Context, stop <-chan struct{}) {
 			return
 		case <-timer.C:
 		}
-		silent, idle := c.wire.Silence(), c.data.since()
-		if c.busy() {
-			idle = 0 // a copy inside the server or an fsync may take its time
+		silent, idle := c.wire.Silence(), time.Duration(0)
+		if !c.busy() { // a copy inside the server or an fsync may take its time
+			idle = c.data.since() // asked for last: a request may end meanwhile
 		}
 		limit := c.server.limits.Load().IdleTimeout
 		switch {
