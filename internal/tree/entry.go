@@ -148,10 +148,16 @@ type Attr struct {
 	Mtime *time.Time
 	Atime *time.Time // nil with Mtime set: atime stays where the tree can leave it
 	Owner *Owner
+
+	// Xattrs, if not nil, become the extended attributes of the namespace
+	// "user."; those that are not listed go. ErrUnsupported where there are none.
+	Xattrs []Xattr
 }
 
 // IsZero reports whether a changes nothing.
-func (a Attr) IsZero() bool { return a == Attr{} }
+func (a Attr) IsZero() bool {
+	return a.Size == nil && a.Perm == nil && a.Mtime == nil && a.Atime == nil && a.Owner == nil && a.Xattrs == nil
+}
 
 // An Owner is the numeric owner of an entry.
 type Owner struct{ UID, GID uint32 }

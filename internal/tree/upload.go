@@ -22,6 +22,12 @@ type Upload struct {
 	NoReplace bool  // Commit fails with fs.ErrExist if the final name exists by then
 	Verify    Verify
 	Fsync     Fsync
+
+	// Durable hears of chunks of this run that have become durable and are
+	// recorded, before the end of the upload. It is never called twice at once,
+	// must return soon, and keeps no reference to the slice. Nil: nobody
+	// listens. A Writer that cannot tell never calls it.
+	Durable func(chunks []int64)
 }
 
 // Verify says how much is read again before a copy counts as right.
