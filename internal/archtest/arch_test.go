@@ -27,11 +27,16 @@ var allowed = map[string][]string{
 	"internal/store":    {"internal/tree"},
 	"internal/session":  {"auth", "internal/tree"},
 
-	"internal/transport/sftp": {"internal/tree"},
-	"internal/transport":      {"auth", "internal/transport/sftp", "internal/tree", "internal/wire"},
+	"internal/transport/native": {"internal/tree", "protocol"},
+	"internal/transport/sftp":   {"internal/tree"},
+	"internal/transport":        {"auth", "internal/transport/native", "internal/transport/sftp", "internal/tree", "internal/wire", "protocol"},
 
-	"internal/sshd":   {"auth", "internal/session", "internal/transport/sftp", "internal/tree", "internal/wire"},
-	"internal/daemon": {"auth", "config", "internal/session", "internal/sshd", "internal/store", "internal/transport/sftp", "internal/tree"},
+	"internal/sshd": {"auth", "internal/session", "internal/transport/native", "internal/transport/sftp", "internal/tree", "internal/wire", "protocol"},
+	"internal/tcpd": {"auth", "internal/session", "internal/transport/native", "internal/tree", "internal/wire", "protocol"},
+	"internal/daemon": {
+		"auth", "config", "internal/session", "internal/sshd", "internal/store", "internal/tcpd", "internal/transport/native",
+		"internal/transport/sftp", "internal/tree", "protocol",
+	},
 
 	"cmd/transferd": {"config", "internal/daemon"},
 	"cmd/transfer":  {"auth", "config", "internal/store", "internal/transfer", "internal/transport", "internal/tree"},
