@@ -22,8 +22,17 @@ func (k *serverKeys) validate() []problem {
 		add("ssh.listen", `no address to listen on; write ["%s"], or leave the key out for that`, ":2022")
 	}
 	for i, address := range k.SSH.Listen {
-		if err := checkListen(address, k.SSH.Listen[:i]); err != nil {
+		if err := checkListen(address, "2022", k.SSH.Listen[:i]); err != nil {
 			add(fmt.Sprintf("ssh.listen[%d]", i), "%v", err)
+		}
+	}
+	for i, address := range k.TCP.Listen {
+		earlier := k.TCP.Listen[:i]
+		if !k.TCP.Implied {
+			earlier = append(slices.Clone(earlier), k.SSH.Listen...)
+		}
+		if err := checkListen(address, tcpPort, earlier); err != nil && !k.TCP.Implied {
+			add(fmt.Sprintf("tcp.listen[%d]", i), "%v", err)
 		}
 	}
 	for i, file := range k.SSH.HostKeys {
@@ -113,16 +122,16 @@ func badInName(r rune) bool {
 	return unicode.IsSpace(r) || unicode.IsControl(r) || r == '/' || r == unicode.ReplacementChar
 }
 
-// checkListen says what is wrong with an address to listen on.
-func checkListen(address string, earlier []string) error {
-	const example = `write host:port, such as ":2022", "127.0.0.1:2022" or "[::1]:2022"`
+// checkListen says what is wrong with an address to listen on, usually at port.
+func checkListen(address, usual string, earlier []string) error {
+	example := fmt.Sprintf(`write host:port, such as ":%[1]s", "127.0.0.1:%[1]s" or "[::1]:%[1]s"`, usual)
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		if _, err := strconv.ParseUint(address, 10, 16); err == nil {
 			return fmt.Errorf("%q has no colon; write %q", address, ":"+address)
 		}
 		if ip, err := netip.ParseAddr(strings.Trim(address, "[]")); err == nil {
-			return fmt.Errorf("%q has no port; write %q", address, net.JoinHostPort(ip.String(), "2022"))
+			return fmt.Errorf("%q has no port; write %q", address, net.JoinHostPort(ip.String(), usual))
 		}
 		return fmt.Errorf("%q is no address; %s", address, example)
 	}

@@ -17,6 +17,7 @@ import "time"
 // by LoadServer and never changed afterwards, so it is safe to share.
 type Server struct {
 	SSH      SSH      `mapstructure:"ssh"`
+	TCP      TCP      `mapstructure:"tcp"`
 	StateDir string   `mapstructure:"state_dir" kind:"path"` // absolute; need not exist yet
 	Users    []User   `mapstructure:"users"`                 // a list: viper lower-cases map keys
 	Limits   Limits   `mapstructure:"limits"`
@@ -31,6 +32,15 @@ type Server struct {
 type SSH struct {
 	Listen   []string `mapstructure:"listen"`                // host:port; port 0 takes a free one
 	HostKeys []string `mapstructure:"host_keys" kind:"path"` // private key files; none: one made in the state directory
+}
+
+// TCP says where our own protocol is spoken on raw TCP.
+type TCP struct {
+	Listen []string `mapstructure:"listen"` // host:port; port 0 takes a free one; empty: nowhere
+
+	// Implied says that nobody named the addresses: the daemon does without
+	// where they are taken.
+	Implied bool `mapstructure:"-"`
 }
 
 // A User may log in with a key and then sees the tree at Root, nothing else.
@@ -118,6 +128,7 @@ type Host struct {
 // not given.
 type ServerFlags struct {
 	SSHListen      []string
+	TCPListen      []string
 	Root           string
 	AuthorizedKeys string
 	StateDir       string

@@ -2,9 +2,11 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -48,6 +50,7 @@ func allPermissions() []string { return []string{"list", "read", "write", "delet
 func LoadServer(path string, flags ServerFlags) (Server, error) {
 	keys := serverKeys{Server: defaultServer()}
 	l := load(&keys, "TRANSFERD", path, flags.given())
+	keys.completeTCP()
 	problems := keys.shortWay(path)
 	for i := range keys.Users {
 		if keys.Users[i].Permissions == nil {
@@ -68,6 +71,9 @@ func (f ServerFlags) given() map[string][]string {
 	if len(f.SSHListen) > 0 {
 		given["ssh.listen"] = f.SSHListen
 	}
+	if len(f.TCPListen) > 0 {
+		given["tcp.listen"] = f.TCPListen
+	}
 	for key, value := range map[string]string{
 		"root": f.Root, "authorized_keys": f.AuthorizedKeys, "state_dir": f.StateDir,
 		"log.level": f.LogLevel, "log.format": f.LogFormat,
@@ -77,6 +83,38 @@ func (f ServerFlags) given() map[string][]string {
 		}
 	}
 	return given
+}
+
+const (
+	tcpPort = "2023"
+
+	// noListen stands for no address where a list cannot be empty: in a flag
+	// and in a variable.
+	noListen = "none"
+)
+
+// completeTCP fills in where TCP is listened on. Who names addresses for SSH
+// alone did not mean to be reachable elsewhere, so the hosts are the same.
+func (k *serverKeys) completeTCP() {
+	switch t := &k.TCP; {
+	case len(t.Listen) == 1 && t.Listen[0] == noListen:
+		t.Listen = []string{}
+	case t.Listen == nil:
+		t.Implied = true
+		for _, address := range k.SSH.Listen {
+			host, port, err := net.SplitHostPort(address)
+			if err != nil {
+				continue // which is a fault of ssh.listen
+			}
+			if port != "0" {
+				port = tcpPort
+			}
+			address = net.JoinHostPort(host, port)
+			if port == "0" || !slices.Contains(t.Listen, address) {
+				t.Listen = append(t.Listen, address)
+			}
+		}
+	}
 }
 
 // shortWay makes the one user of --root and --authorized-keys: the account that

@@ -72,6 +72,7 @@ func TestServerDefaults(t *testing.T) {
 	}
 	want := Server{
 		SSH:      SSH{Listen: []string{":2022"}},
+		TCP:      TCP{Listen: []string{":2023"}, Implied: true},
 		StateDir: "/s",
 		Users: []User{{
 			Name: name, Root: p.root, AuthorizedKeysFile: p.keys,
@@ -145,6 +146,7 @@ format = "json"
 	}
 	want := Server{
 		SSH:      SSH{Listen: []string{"127.0.0.1:0", "[::1]:2022"}, HostKeys: []string{key}},
+		TCP:      TCP{Listen: []string{"127.0.0.1:0", "[::1]:2023"}, Implied: true},
 		StateDir: filepath.Join(p.home, "state"),
 		Users: []User{
 			{Name: "Alice", Root: p.root, AuthorizedKeysFile: p.keys, Permissions: []string{"list", "read"}},
@@ -210,6 +212,47 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
+// TestWhereTCPListens: who names addresses for SSH alone gets no port elsewhere.
+func TestWhereTCPListens(t *testing.T) {
+	p := newPlace(t)
+	file := p.file(t, "c.yaml", oneUser+"state_dir: /d")
+	for _, test := range []struct {
+		name     string
+		ssh, tcp []string
+		env      string
+		want     TCP
+	}{
+		{"nothing is said", nil, nil, "", TCP{[]string{":2023"}, true}},
+		{"as SSH", []string{"127.0.0.1:22", "[::1]:22", "127.0.0.1:23"}, nil, "", TCP{[]string{"127.0.0.1:2023", "[::1]:2023"}, true}},
+		{"free ports", []string{"127.0.0.1:0", "127.0.0.1:0"}, nil, "", TCP{[]string{"127.0.0.1:0", "127.0.0.1:0"}, true}},
+		{"flag", []string{":22"}, []string{"10.0.0.1:1"}, ":3", TCP{[]string{"10.0.0.1:1"}, false}},
+		{"environment", []string{":22"}, nil, ":3,:4", TCP{[]string{":3", ":4"}, false}},
+		{"none", nil, []string{"none"}, "", TCP{[]string{}, false}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.env != "" {
+				t.Setenv("TRANSFERD_TCP_LISTEN", test.env)
+			}
+			s, err := LoadServer(file, ServerFlags{SSHListen: test.ssh, TCPListen: test.tcp})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(test.want, s.TCP); d != "" {
+				t.Errorf("tcp (-want +got):\n%s", d)
+			}
+		})
+	}
+	for _, test := range []struct{ tcp, want string }{
+		{"2023", `--tcp-listen: "2023" has no colon; write ":2023"`},
+		{":2022", `":2022" stands there twice`},
+	} {
+		_, err := LoadServer(file, ServerFlags{SSHListen: []string{":2022"}, TCPListen: []string{test.tcp}})
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("--tcp-listen %s: %v", test.tcp, err)
+		}
+	}
+}
+
 // TestServerEnvironmentAlone needs no file and no flags.
 func TestServerEnvironmentAlone(t *testing.T) {
 	p := newPlace(t)
@@ -241,8 +284,8 @@ func TestServerFaults(t *testing.T) {
 		want       []string // one line each: prefix | word | word…
 	}{
 		{"unknown key", oneUser + "log:\n  levl: info", []string{"$HOME/c.yaml:3: log.levl: |did you mean log.level?"}},
-		{"unknown section", oneUser + "tcp: {listen: [\":2023\"]}", []string{"$HOME/c.yaml:2: tcp: |unknown key; the keys are ssh, state_dir, users"}},
-		{"unknown empty section", oneUser + "tcp:", []string{"$HOME/c.yaml:2: tcp: |unknown key"}},
+		{"unknown section", oneUser + "udp: {listen: [\":2023\"]}", []string{"$HOME/c.yaml:2: udp: |unknown key; the keys are ssh, tcp, state_dir, users"}},
+		{"unknown empty section", oneUser + "metrics:", []string{"$HOME/c.yaml:2: metrics: |unknown key"}},
 		{"key of another section", oneUser + "idle_timeout: 1m", []string{"c.yaml:2: idle_timeout: |did you mean limits.idle_timeout?"}},
 		{"dotted key", oneUser + "ssh.listen: [\":1\"]", []string{"c.yaml:2: ssh.listen: |unknown key"}},
 		{"upper case key", oneUser + "SSH: {}", []string{"c.yaml:2: SSH: |did you mean ssh?"}},

@@ -20,6 +20,7 @@ func (f *serveFlags) add(cmd *cobra.Command) {
 	set := cmd.Flags()
 	set.StringVar(&f.config, "config", "", "configuration `FILE` (default /etc/transferd/transferd.yaml, else $XDG_CONFIG_HOME/transferd/transferd.yaml)")
 	set.StringArrayVar(&f.server.SSHListen, "ssh-listen", nil, "`ADDRESS` to listen on, host:port; may be repeated (default :2022)")
+	set.StringArrayVar(&f.server.TCPListen, "tcp-listen", nil, "`ADDRESS` for transfer's own protocol on TCP, or none; may be repeated (default port 2023 where SSH listens)")
 	set.StringVar(&f.server.Root, "root", "", "`DIR` to serve to the keys of --authorized-keys")
 	set.StringVar(&f.server.AuthorizedKeys, "authorized-keys", "", "`FILE` of the keys that may log in, as the account that starts transferd")
 	set.StringVar(&f.server.StateDir, "state-dir", "", "`DIR` for the host key and the index of unfinished uploads")
@@ -37,7 +38,7 @@ func newServeCommand(env environ) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve until SIGTERM; what transferd does without a command",
-		Long: `Serve files over SSH. When it is ready it prints the fingerprint of its host key
+		Long: `Serve files over SSH and raw TCP. When it is ready it prints the fingerprint of its host key
 and a line for each address that it listens on. SIGTERM and SIGINT end it in
 good order, SIGHUP makes it read its configuration again: users, limits and the
 log level change at once, addresses and host keys with a restart.
