@@ -41,7 +41,8 @@ var allowed = map[string][]string{
 	"cmd/transferd": {"config", "internal/daemon"},
 	"cmd/transfer":  {"auth", "config", "internal/store", "internal/transfer", "internal/transport", "internal/tree"},
 
-	"bench":                  {},
+	"bench":                  {"bench/wan"},
+	"bench/wan":              {},
 	"internal/archtest":      {},
 	"internal/interop":       {},
 	"internal/testnet":       {},
