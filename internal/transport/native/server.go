@@ -43,6 +43,11 @@ type ServeOptions struct {
 	// has begun, without when a stream has joined one. An error refuses the
 	// peer. May be nil.
 	Entered func(user string, control bool) error
+
+	// Named hears the name of the session that begins on this stream, before
+	// the client does: stdio makes the door for further streams by it. May be
+	// nil.
+	Named func(session [16]byte)
 }
 
 // Serve serves one stream, control or joining, until it or its session ends,
