@@ -105,15 +105,18 @@ func (l Login) Options() []string {
 }
 
 // WriteKnownHosts makes l.KnownHosts hold hostKey, a public key line, for
-// exactly this host and port.
-func (l Login) WriteKnownHosts(t testing.TB, hostKey string) {
+// exactly this host and its ports.
+func (l Login) WriteKnownHosts(t testing.TB, hostKey string, morePorts ...int) {
 	t.Helper()
 	fields := strings.Fields(hostKey)
 	if len(fields) < 2 {
 		t.Fatalf("not a public key: %q", hostKey)
 	}
-	line := "[" + l.Host + "]:" + strconv.Itoa(l.Port) + " " + fields[0] + " " + fields[1] + "\n"
-	if err := os.WriteFile(l.KnownHosts, []byte(line), 0o600); err != nil {
+	lines := ""
+	for _, port := range append([]int{l.Port}, morePorts...) {
+		lines += "[" + l.Host + "]:" + strconv.Itoa(port) + " " + fields[0] + " " + fields[1] + "\n"
+	}
+	if err := os.WriteFile(l.KnownHosts, []byte(lines), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -5,6 +5,7 @@ package testpeer
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,6 +32,9 @@ type SSHDOptions struct {
 	// Config lines come before our own; sshd takes the first that names a
 	// keyword. "Subsystem" lines therefore win too.
 	Config []string
+
+	Host string   // the address to listen on; "" is 127.0.0.1
+	Wrap []string // a command that runs sshd, its arguments: "ip netns exec x"
 }
 
 // An SSHD is a running stock sshd on a loopback port, with keys of its own.
@@ -39,7 +44,7 @@ type SSHD struct {
 	HostKey        string // path of the private host key
 	AuthorizedKeys string // path; read at each login
 
-	program string
+	program []string // and its first arguments
 	config  string
 
 	mu   sync.Mutex
@@ -69,7 +74,7 @@ func StartSSHD(t testing.TB, o SSHDOptions) *SSHD {
 	dir := t.TempDir()
 	s := &SSHD{
 		Login: Login{
-			Host:       "127.0.0.1",
+			Host:       cmp.Or(o.Host, "127.0.0.1"),
 			User:       me.Username,
 			Identity:   Key(t, dir, "id_ed25519", "ed25519"),
 			KnownHosts: filepath.Join(dir, "known_hosts"),
@@ -77,7 +82,7 @@ func StartSSHD(t testing.TB, o SSHDOptions) *SSHD {
 		Dir:            dir,
 		HostKey:        Key(t, dir, "host_ed25519", "ed25519"),
 		AuthorizedKeys: filepath.Join(dir, "authorized_keys"),
-		program:        program,
+		program:        append(slices.Clone(o.Wrap), program),
 		config:         filepath.Join(dir, "sshd_config"),
 	}
 	copyFile(t, s.Identity+".pub", s.AuthorizedKeys)
@@ -142,8 +147,8 @@ func (s *SSHD) Restart(t testing.TB) {
 func (s *SSHD) start(t testing.TB) error {
 	t.Helper()
 	// Not the test's context: cleanups still need sshd, and Kill ends it.
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), s.program, "-D", "-e",
-		"-f", s.config, "-o", "ListenAddress=127.0.0.1:"+strconv.Itoa(s.Port))
+	argv := append(slices.Clone(s.program), "-D", "-e", "-f", s.config, "-o", "ListenAddress="+s.Host+":"+strconv.Itoa(s.Port))
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), argv[0], argv[1:]...)
 	// A pipe of our own: cmd.Wait would wait for every session that holds it.
 	stderr, w, err := os.Pipe()
 	if err != nil {
