@@ -59,7 +59,7 @@ func BenchmarkPeers(b *testing.B) {
 	bin := b.TempDir()
 	mustRun(b, exec.CommandContext(b.Context(), "go", "build", "-o", bin+"/", "transferd/cmd/transfer", "transferd/cmd/transferd"))
 	s := testpeer.StartSSHD(b, testpeer.SSHDOptions{External: true})
-	d := startDaemon(b, bin, filepath.Join(dir, "served"))
+	d := startDaemon(b, bin, filepath.Join(dir, "served"), "127.0.0.1", nil)
 
 	large := filepath.Join(dir, "large")
 	fill(b, large, *size)
@@ -156,6 +156,13 @@ func trail(src string) string {
 	return ""
 }
 
+// native copies by our own protocol on TCP.
+func native(bin string, d *daemon, args ...string) []string {
+	l := d.Login
+	l.Port = d.tcp
+	return transfer(bin, l, append([]string{"--transport=tcp"}, args...)...)
+}
+
 func homeEnv(home string) []string {
 	return append(os.Environ(), "HOME="+home, "XDG_STATE_HOME=", "XDG_CONFIG_HOME=", "SSH_AUTH_SOCK=")
 }
@@ -226,10 +233,12 @@ func once(b *testing.B, c contender) measure {
 type daemon struct {
 	testpeer.Login
 	root string
+	tcp  int // port of our own protocol
 	pid  int
 }
 
-func startDaemon(b *testing.B, bin, root string) *daemon {
+// startDaemon starts a transferd at host; wrap is a command that runs it.
+func startDaemon(b *testing.B, bin, root, host string, wrap []string) *daemon {
 	b.Helper()
 	me, err := user.Current()
 	if err != nil {
@@ -240,12 +249,14 @@ func startDaemon(b *testing.B, bin, root string) *daemon {
 	}
 	dir := b.TempDir()
 	d := &daemon{root: root, Login: testpeer.Login{
-		Host: "127.0.0.1", User: me.Username,
+		Host: host, User: me.Username,
 		Identity: testpeer.Key(b, dir, "id_ed25519", "ed25519"), KnownHosts: filepath.Join(dir, "known_hosts"),
 	}}
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "transferd"), "serve", "--root", root, "--ssh-listen", "127.0.0.1:0",
+	argv := append(slices.Clone(wrap), filepath.Join(bin, "transferd"), "serve", "--root", root, "--log-level", "warn",
+		"--ssh-listen", host+":0", "--tcp-listen", host+":0",
 		"--authorized-keys", d.Identity+".pub", "--state-dir", filepath.Join(dir, "state"))
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stderr = os.Stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -260,13 +271,19 @@ func startDaemon(b *testing.B, bin, root string) *daemon {
 	})
 	d.pid = cmd.Process.Pid
 	lines := bufio.NewScanner(stdout)
-	for lines.Scan() {
-		if addr, ok := strings.CutPrefix(lines.Text(), "transferd: ssh listening on "); ok {
-			d.Port, err = strconv.Atoi(addr[strings.LastIndexByte(addr, ':')+1:])
-			if err != nil {
-				b.Fatal(err)
-			}
-			break
+	for d.tcp == 0 && lines.Scan() { // SSH comes first
+		_, address, ok := strings.Cut(lines.Text(), " listening on ")
+		if !ok {
+			continue
+		}
+		port, err := strconv.Atoi(address[strings.LastIndexByte(address, ':')+1:])
+		if err != nil {
+			b.Fatal(err)
+		}
+		if d.Port == 0 {
+			d.Port = port
+		} else {
+			d.tcp = port
 		}
 	}
 	keys, err := filepath.Glob(filepath.Join(dir, "state", "*.pub"))
@@ -277,7 +294,7 @@ func startDaemon(b *testing.B, bin, root string) *daemon {
 	if err != nil {
 		b.Fatal(err)
 	}
-	d.WriteKnownHosts(b, string(public))
+	d.WriteKnownHosts(b, string(public), d.tcp)
 	return d
 }
 

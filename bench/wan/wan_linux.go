@@ -67,9 +67,12 @@ func Start(ctx context.Context, l Link) (*Net, error) {
 
 // Command returns a command that runs at e.
 func (e End) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	args = append([]string{"netns", "exec", e.namespace, name}, args...)
-	return exec.CommandContext(ctx, "ip", args...) //nolint:gosec // what a benchmark names
+	argv := append(append(e.Wrap(), name), args...)
+	return exec.CommandContext(ctx, argv[0], argv[1:]...) //nolint:gosec // what a benchmark names
 }
+
+// Wrap is the command that runs its arguments at e.
+func (e End) Wrap() []string { return []string{"ip", "netns", "exec", e.namespace} }
 
 // Cut stops every packet until Heal; those under way are lost.
 func (n *Net) Cut() { n.each(func(w *way) { w.cut = true }) }
