@@ -15,6 +15,7 @@ func defaultClient() Client {
 		Fsync:     "auto",
 		Overwrite: "always",
 		Sparse:    "auto",
+		Compress:  "auto",
 		Progress:  "auto",
 		StateDir:  clientStateDir(),
 	}
@@ -54,6 +55,7 @@ func (c *Client) validate() []problem {
 		{"fsync", c.Fsync, []string{"auto", "always", "off"}},
 		{"overwrite", c.Overwrite, []string{"always", "never", "newer"}},
 		{"sparse", c.Sparse, []string{"auto", "off"}},
+		{"compress", c.Compress, []string{"auto", "zstd", "off"}},
 		{"progress", c.Progress, []string{"auto", "bar", "plain", "none"}},
 		{"host_key_check", c.HostKeyCheck, []string{"strict", "accept-new", "ask", "off"}},
 	} {
@@ -102,6 +104,9 @@ func (h Host) check(path string, earlier []Host) []problem {
 	if err := checkTransport(h.Transport); err != nil {
 		add("transport", "%v", err)
 	}
+	if strings.ContainsAny(h.RemoteCommand, "\n\x00") {
+		add("remote_command", "%q has a line end in it; write one command, as a shell takes it", h.RemoteCommand)
+	}
 	return ps
 }
 
@@ -135,5 +140,5 @@ func checkTransport(name string) error {
 	if name == "" {
 		return nil
 	}
-	return oneOf(name, "auto", "sftp")
+	return oneOf(name, "auto", "tcp", "ssh", "sftp")
 }

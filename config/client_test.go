@@ -18,7 +18,7 @@ func TestClientDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Client{
-		Retries: 5, Verify: "fast", Fsync: "auto", Overwrite: "always", Sparse: "auto", Progress: "auto",
+		Retries: 5, Verify: "fast", Fsync: "auto", Overwrite: "always", Sparse: "auto", Compress: "auto", Progress: "auto",
 		StateDir: filepath.Join(p.home, ".local/state/transfer"),
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -37,7 +37,9 @@ hosts:
     address: 10.0.3.7
     user: lab
     port: 2022
-    transport: sftp
+    tcp_port: 2024
+    transport: ssh
+    remote_command: nice transferd
     identities: [~/.ssh/id_ed25519, rel]
 `)
 	t.Setenv("TRANSFER_STREAMS", "2")
@@ -50,10 +52,10 @@ hosts:
 	}
 	want := Client{
 		BWLimit: 3 << 20, Streams: 2, Timeout: time.Second, SSHConfig: "none",
-		Retries: 5, Verify: "full", Fsync: "auto", Overwrite: "always", Sparse: "auto", Progress: "auto",
+		Retries: 5, Verify: "full", Fsync: "auto", Overwrite: "always", Sparse: "auto", Compress: "auto", Progress: "auto",
 		StateDir: filepath.Join(p.home, ".local/state/transfer"),
 		Hosts: []Host{{
-			Name: "microscope", Address: "10.0.3.7", User: "lab", Port: 2022, Transport: "sftp",
+			Name: "microscope", Address: "10.0.3.7", User: "lab", Port: 2022, TCPPort: 2024, Transport: "ssh", RemoteCommand: "nice transferd",
 			Identities: []string{filepath.Join(p.home, ".ssh/id_ed25519"), filepath.Join(p.home, "rel")},
 		}},
 		Connection: Connection{User: "eve", Port: 11, Identity: []string{"/a", filepath.Join(p.home, "b")}},
@@ -77,14 +79,14 @@ func TestClientFaults(t *testing.T) {
 		{"rate by variable", "", nil, map[string]string{"TRANSFER_BWLIMIT": "x"}, []string{"TRANSFER_BWLIMIT: bwlimit: |no size"}},
 		{"flag of two words", "", ClientFlags{"host_key_check": {"no"}}, nil, []string{"--host-key-check: |strict, accept-new, ask or off"}},
 		{"port in file", "port: 22", nil, nil, []string{"port: |belongs to an entry of hosts:"}},
-		{"later keys", "compress: zstd\nhosts: [{name: a, tcp_port: 1}]", nil, nil, []string{"compress: |unknown key", "hosts[0].tcp_port: |unknown key"}},
+		{"host keys of our protocol", "hosts: [{name: a, tcp_port: 0, remote_command: \"a\\nb\"}]", nil, nil, []string{"hosts[0].tcp_port: |0 is no port", "hosts[0].remote_command: |line end"}},
 		{"transport in file", "transport: sftp", nil, nil, []string{"transport: |belongs to an entry of hosts:"}},
-		{"later transport", "", ClientFlags{"transport": {"tcp"}}, nil, []string{"--transport: |\"tcp\" is not known; write auto or sftp"}},
-		{"choices", "verify: none\nfsync: on\noverwrite: if\nsparse: yes\nprogress: fancy", nil, nil, []string{"verify: |", "fsync: |", "overwrite: |", "sparse: |", "progress: |"}},
+		{"transport", "", ClientFlags{"transport": {"udp"}}, nil, []string{"--transport: |\"udp\" is not known|auto, tcp, ssh or sftp"}},
+		{"choices", "verify: none\nfsync: on\noverwrite: if\nsparse: yes\nprogress: fancy\ncompress: gzip", nil, nil, []string{"verify: |", "fsync: |", "overwrite: |", "sparse: |", "progress: |", "compress: |"}},
 		{"negative", "streams: -1\nretries: -1", nil, nil, []string{"streams: |negative", "retries: |negative"}},
 		{"hosts", "hosts:\n- {port: 1}\n- {name: a, port: 0}\n- {name: a, transport: ftp}\n- {name: u@h, address: u@h}", nil, nil, []string{
 			"c.yaml:2: hosts[0].name: |needs one", "c.yaml:3: hosts[1].port: |0 is no port", "c.yaml:4: hosts[2].name: |hosts[1] already",
-			"hosts[2].transport: |auto or sftp", "hosts[3].name: |the name alone", "hosts[3].address: |no host name",
+			"hosts[2].transport: |ssh or sftp", "hosts[3].name: |the name alone", "hosts[3].address: |no host name",
 		}},
 		{"flag port", "", ClientFlags{"port": {"-1"}}, nil, []string{"--port: |-1 is no port"}},
 		{"flag port 0", "", ClientFlags{"port": {"0"}}, nil, []string{"--port: |0 is no port|1 to 65535"}},

@@ -86,6 +86,7 @@ type Client struct {
 	Fsync     string        `mapstructure:"fsync"`     // auto, always or off
 	Overwrite string        `mapstructure:"overwrite"` // always, never or newer
 	Sparse    string        `mapstructure:"sparse"`    // auto or off
+	Compress  string        `mapstructure:"compress"`  // auto, zstd or off
 	Progress  string        `mapstructure:"progress"`  // auto, bar, plain or none
 
 	HostKeyCheck string `mapstructure:"host_key_check"`          // strict, accept-new, ask or off; "": not said here
@@ -108,20 +109,22 @@ type Connection struct {
 	User      string   `mapstructure:"user" source:"env"`
 	Port      int      `mapstructure:"port" source:"env" kind:"port"`
 	Jump      string   `mapstructure:"jump" source:"env"`
-	Transport string   `mapstructure:"transport" source:"env"` // auto or sftp
+	Transport string   `mapstructure:"transport" source:"env"` // auto, tcp, ssh or sftp
 	Identity  []string `mapstructure:"identity" source:"env" alias:"identities" kind:"path"`
 }
 
 // A Host is what the client's file says of one server. A zero field says
 // nothing.
 type Host struct {
-	Name       string   `mapstructure:"name"`    // as typed before the colon of a target
-	Address    string   `mapstructure:"address"` // "": Name itself
-	User       string   `mapstructure:"user"`
-	Port       int      `mapstructure:"port" kind:"port"`
-	Jump       string   `mapstructure:"jump"`
-	Transport  string   `mapstructure:"transport"`
-	Identities []string `mapstructure:"identities" kind:"path"`
+	Name          string   `mapstructure:"name"`    // as typed before the colon of a target
+	Address       string   `mapstructure:"address"` // "": Name itself
+	User          string   `mapstructure:"user"`
+	Port          int      `mapstructure:"port" kind:"port"`
+	TCPPort       int      `mapstructure:"tcp_port" kind:"port"` // of our own protocol
+	Jump          string   `mapstructure:"jump"`
+	Transport     string   `mapstructure:"transport"` // auto, tcp, ssh or sftp
+	Identities    []string `mapstructure:"identities" kind:"path"`
+	RemoteCommand string   `mapstructure:"remote_command"` // what starts transferd there; "": transferd
 }
 
 // ServerFlags is what was given on transferd's command line. A zero field was
