@@ -67,6 +67,8 @@ func (c *client) transportOptions() transport.Options {
 		Transport:    c.cfg.Connection.Transport,
 		Timeout:      c.cfg.Timeout,
 		Streams:      c.cfg.Streams,
+		Bandwidth:    c.cfg.BWLimit,
+		Compress:     c.cfg.Compress,
 		Ciphers:      c.flags.ciphers,
 		Log:          c.log,
 	}
@@ -75,8 +77,8 @@ func (c *client) transportOptions() transport.Options {
 	}
 	for _, h := range c.cfg.Hosts {
 		o.Hosts = append(o.Hosts, transport.Host{
-			Name: h.Name, Address: h.Address, User: h.User, Port: h.Port, Jump: h.Jump,
-			Transport: h.Transport, Identities: h.Identities,
+			Name: h.Name, Address: h.Address, User: h.User, Port: h.Port, TCPPort: h.TCPPort, Jump: h.Jump,
+			Transport: h.Transport, Identities: h.Identities, RemoteCommand: h.RemoteCommand,
 		})
 	}
 	if c.cfg.StateDir != "" {
@@ -130,7 +132,7 @@ func (c *client) open(ctx context.Context, target transport.Target) (transfer.Pl
 	if err != nil {
 		return transfer.Place{}, fmt.Errorf("%s: %w", target.Raw, err)
 	}
-	place.Tree, place.Path, place.Host = remote, p, remote.Label()
+	place.Tree, place.Path, place.Host = remote.Tree(), p, remote.Label()
 	c.names.add(target, place)
 	return place, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -79,6 +80,9 @@ func (c *copying) run(ctx context.Context, cmd *cobra.Command, operands []string
 	options, err := c.flags.options(c.env, c.client.cfg)
 	if err != nil {
 		return err
+	}
+	if target.Remote() || slices.ContainsFunc(sources, transport.Target.Remote) {
+		options.Bandwidth = 0 // it is kept on the wire, where it counts every byte
 	}
 	if !options.DryRun {
 		if options.Machine, err = machineID(c.client.cfg.StateDir); err != nil {

@@ -31,7 +31,7 @@ type netFlags struct {
 // add gives cmd the flags.
 func (n *netFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	addText(f, "port", "P", "PORT", "the SSH port (default: hosts, ssh_config, else 22; a transferd listens on 2022)")
+	addText(f, "port", "P", "PORT", "the port: of SSH (default: hosts, ssh_config, else 22; a transferd listens on 2022), or of tcp (2023)")
 	f.StringArrayVarP(&n.identities, "identity", "i", nil, "a private `FILE` to log in with; repeatable")
 	addText(f, "ssh-config", "F", "FILE", "instead of ~/.ssh/config; none for no file")
 	addText(f, "jump", "J", "[USER@]HOST[:PORT]", "connect by way of this host; several with commas")
@@ -42,7 +42,7 @@ func (n *netFlags) add(cmd *cobra.Command) {
 	f.CountVarP(&n.verbose, "verbose", "v", "tell more; repeatable")
 	addText(f, "known-hosts", "", "FILE", "host keys that are trusted (default: ssh's own files)")
 	addText(f, "host-key-check", "", "HOW", "strict, accept-new, ask or off (default: ask on a terminal, else strict)")
-	addText(f, "transport", "", "NAME", "auto or sftp (default auto)")
+	addText(f, "transport", "", "NAME", "auto, tcp, ssh or sftp (default auto: the best that the SSH server offers)")
 	addText(f, "timeout", "", "DUR", "give up connecting after this long, such as 20s")
 	f.BoolVar(&n.json, "json", false, "print events and results as JSON, one object a line")
 	f.StringVar(&n.config, "config", "", "the configuration `FILE` (default: see 'transfer config path')")
@@ -52,7 +52,7 @@ func (n *netFlags) add(cmd *cobra.Command) {
 func configFlags() []string {
 	return []string{
 		"port", "identity", "ssh-config", "jump", "known-hosts", "host-key-check", "transport", "timeout",
-		"bwlimit", "streams", "retries", "verify", "fsync", "overwrite", "sparse", "progress",
+		"bwlimit", "streams", "retries", "verify", "fsync", "overwrite", "sparse", "compress", "progress",
 	}
 }
 

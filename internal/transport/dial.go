@@ -12,10 +12,14 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"transferd/internal/wire"
 )
 
-// dialTCP connects to s, by way of the SSH connection via if that is not nil.
-func dialTCP(ctx context.Context, s settings, via *ssh.Client) (net.Conn, error) {
+// dialTCP connects to the server, by way of the SSH connection via if that is
+// not nil.
+func (v *server) dialTCP(ctx context.Context, via *ssh.Client) (net.Conn, error) {
+	s := v.s
 	timed, cancel := ctx, context.CancelFunc(func() {})
 	if s.timeout > 0 {
 		timed, cancel = context.WithTimeout(ctx, s.timeout)
@@ -32,8 +36,10 @@ func dialTCP(ctx context.Context, s settings, via *ssh.Client) (net.Conn, error)
 		conn, err = dialer.DialContext(timed, s.network, addr)
 	}
 	switch {
+	case err == nil && via != nil:
+		return conn, nil // its bytes are counted on the jump host's connection
 	case err == nil:
-		return conn, nil
+		return wire.Limit(conn, v.with.pace), nil
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("connect to %s: %w", addr, context.Cause(ctx))
 	}

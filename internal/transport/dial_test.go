@@ -79,7 +79,7 @@ func TestDeadLinkIsNoticed(t *testing.T) {
 		v := newServer(settings{
 			alias: "h", host: "192.0.2.2", port: 22, user: "me", policy: auth.PolicyOff, timeout: time.Minute,
 			interval: keepaliveInterval, unanswered: keepaliveMax,
-		}, Options{}, "", nil, newTestLog(t))
+		}, Options{}, "", &shared{}, newTestLog(t))
 		l, err := v.handshake(t.Context(), near, false)
 		if err != nil {
 			t.Fatal(err)

@@ -24,7 +24,7 @@ func (v *server) handshake(ctx context.Context, conn net.Conn, again bool) (*lin
 	w.Grow()
 	clock := newGuard(v.s.timeout, w.Abort)
 	stop := context.AfterFunc(ctx, w.Abort)
-	v.asker = &asker{turn: v.turn, clock: clock}
+	v.asker = &asker{turn: &v.with.turn, clock: clock}
 	if v.s.ask && !again {
 		v.asker.prompt = v.o.Prompt
 	}

@@ -18,7 +18,7 @@ import (
 // Options are the settings of all connections of one run. The zero value
 // connects as ssh does, asking nobody.
 type Options struct {
-	Port         int           // -P; 0: from hosts, ssh_config, else 22
+	Port         int           // -P; 0: from hosts, ssh_config, else 22; with tcp from hosts, else 2023
 	Identities   []string      // -i, tried first, in this order
 	SSHConfig    string        // -F: a file, "none", or "" for ~/.ssh/config and /etc/ssh/ssh_config
 	Jump         string        // -J: [user@]host[:port], several separated by commas; "none" overrides ssh_config
@@ -26,9 +26,11 @@ type Options struct {
 	IPv4, IPv6   bool          // -4, -6
 	KnownHosts   string        // --known-hosts: instead of ssh's own files
 	HostKeyCheck string        // strict, accept-new, ask or off; "": ask where Prompt is there, else strict
-	Transport    string        // auto or sftp; "": what Hosts says, else auto
+	Transport    string        // auto, tcp, ssh or sftp; "": what Hosts says, else auto
 	Timeout      time.Duration // for each step of a connection; 0: ConnectTimeout, else 30 s
-	Streams      int           // connections to one server; 0: adapt
+	Streams      int           // connections or channels to one server; 0: adapt
+	Bandwidth    int64         // bytes a second on the wire, each way, over all connections; 0: no limit
+	Compress     string        // auto, zstd or off; "": auto. SFTP does not compress
 	Ciphers      string        // -c: a list separated by commas, in order of preference
 
 	Hosts    []Host        // the config file's hosts, the first of a name wins
@@ -50,6 +52,12 @@ func (o Options) Check() error {
 	}
 	if o.Streams < 0 {
 		errs = append(errs, usage("--streams %d is less than 0, which adapts by itself", o.Streams))
+	}
+	if o.Bandwidth < 0 {
+		errs = append(errs, usage("--bwlimit %d is less than 0, which is no limit", o.Bandwidth))
+	}
+	if _, err := compression(o.Compress); err != nil {
+		errs = append(errs, err)
 	}
 	if o.Timeout < 0 {
 		errs = append(errs, usage("--timeout %v is negative; leave it out for 30s", o.Timeout))
@@ -76,7 +84,9 @@ func (o Options) Check() error {
 			errs = append(errs, err)
 		}
 	}
-	errs = append(errs, checkTransport(o.Transport))
+	if _, err := parseWay(o.Transport); err != nil {
+		errs = append(errs, usage("--transport: %v", err))
+	}
 	return errors.Join(errs...)
 }
 
@@ -85,10 +95,14 @@ type Host struct {
 	Name       string // what targets call it
 	Address    string // "": the name itself, or what ssh_config says
 	User       string
-	Port       int
+	Port       int      // of SSH
+	TCPPort    int      // of our own protocol; 0: 2023
 	Jump       string   // as Options.Jump
-	Transport  string   // "", auto or sftp
+	Transport  string   // as Options.Transport, of targets that are no URL
 	Identities []string // key files; ~ is the home
+
+	// RemoteCommand starts our program there, as a shell takes it; "": transferd.
+	RemoteCommand string
 }
 
 // A Prompter asks the person at the terminal. Its methods are called by one

@@ -10,7 +10,14 @@ import (
 
 	"transferd/internal/transport/sftp"
 	"transferd/internal/tree"
+	"transferd/internal/wire"
 )
+
+// shared is what all servers of a Pool have together.
+type shared struct {
+	turn sync.Mutex    // held while the person is being asked
+	pace *wire.Limiter // of all bytes on the wire; nil: any number
+}
 
 // A Pool owns the connections of one run, one Remote for every distinct
 // server. It is safe for concurrent use.
@@ -18,7 +25,7 @@ type Pool struct {
 	o        Options
 	log      *slog.Logger
 	resolver *resolver
-	turn     sync.Mutex // held while the person is being asked
+	shared   *shared
 
 	mu      sync.Mutex
 	closed  bool
@@ -36,7 +43,10 @@ type entry struct {
 // Options.Check, and by Connect. The caller closes it.
 func New(o Options) *Pool {
 	log := cmp.Or(o.Log, slog.New(slog.DiscardHandler))
-	return &Pool{o: o, log: log, resolver: newResolver(o, log), entries: map[string]*entry{}}
+	return &Pool{
+		o: o, log: log, resolver: newResolver(o, log), shared: &shared{pace: wire.NewLimiter(o.Bandwidth)},
+		entries: map[string]*entry{},
+	}
 }
 
 // Close ends every connection and waits for what serves them.
@@ -74,6 +84,9 @@ func (p *Pool) Connect(ctx context.Context, t Target) (*Remote, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.way == wayTCP || s.way == waySSH {
+		return nil, usage("transport %s is not available in this version; use --transport=auto", s.way)
+	}
 	e, err := p.entry(s)
 	if err != nil {
 		return nil, err
@@ -109,7 +122,7 @@ func (p *Pool) entry(s settings) (*entry, error) {
 	e, ok := p.entries[s.key()]
 	if !ok {
 		e = &entry{
-			server: newServer(s, p.o, p.resolver.m.home, &p.turn, p.log),
+			server: newServer(s, p.o, p.resolver.m.home, p.shared, p.log),
 			busy:   make(chan struct{}, 1),
 		}
 		p.entries[s.key()] = e

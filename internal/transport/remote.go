@@ -32,6 +32,10 @@ type Remote struct {
 	server *server
 }
 
+// Tree returns the tree itself, whose type tells what it can do besides. The
+// Pool closes it.
+func (r *Remote) Tree() tree.Sink { return r.files }
+
 // Label names the server for people: user@host:port.
 func (r *Remote) Label() string { return r.server.s.label() }
 

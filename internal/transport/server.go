@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"slices"
-	"sync"
 
 	"golang.org/x/crypto/ssh"
 
@@ -26,7 +25,7 @@ type server struct {
 	s     settings
 	o     Options
 	home  string
-	turn  *sync.Mutex // held while the person is being asked
+	with  *shared
 	log   *slog.Logger
 	limit int // connections
 	trust *auth.HostKeys
@@ -49,9 +48,9 @@ type server struct {
 	asker   *asker // of the handshake that is going on
 }
 
-func newServer(s settings, o Options, home string, turn *sync.Mutex, log *slog.Logger) *server {
+func newServer(s settings, o Options, home string, with *shared, log *slog.Logger) *server {
 	v := &server{
-		s: s, o: o, home: home, turn: turn, log: log, mem: &memory{}, dialing: make(chan struct{}, 1),
+		s: s, o: o, home: home, with: with, log: log, mem: &memory{}, dialing: make(chan struct{}, 1),
 		limit: cmp.Or(o.Streams, defaultStreams),
 	}
 	v.trust = &auth.HostKeys{Files: s.knownHosts, Policy: s.policy, Hash: s.hash, Warn: v.warn}
@@ -219,7 +218,7 @@ func (v *server) way(ctx context.Context) (*ssh.Client, error) {
 	var via *ssh.Client
 	for i, s := range v.s.jump {
 		if i == len(v.hops) {
-			hop := newServer(s, v.o, v.home, v.turn, v.log)
+			hop := newServer(s, v.o, v.home, v.with, v.log)
 			l, err := v.connect(ctx, hop, via, false)
 			hop.forget()
 			if err != nil {
@@ -236,7 +235,7 @@ func (v *server) way(ctx context.Context) (*ssh.Client, error) {
 // logs in. With again nobody is asked anything.
 func (v *server) connect(ctx context.Context, to *server, via *ssh.Client, again bool) (*link, error) {
 	to.log.DebugContext(ctx, "connecting", "server", to.s.label(), "jump", via != nil)
-	conn, err := dialTCP(ctx, to.s, via)
+	conn, err := to.dialTCP(ctx, via)
 	if err != nil {
 		return nil, err
 	}

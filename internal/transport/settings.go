@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"transferd/auth"
+	"transferd/protocol"
 )
 
 // The defaults of what ssh leaves open or unbounded.
 const (
 	defaultPort    = 22
+	defaultCommand = "transferd"
 	defaultTimeout = 30 * time.Second
 
 	// A link is dead when keepaliveMax answers are missing. An answer is asked
@@ -53,13 +55,17 @@ type settings struct {
 	hash       bool
 	keyAlias   string // HostKeyAlias
 
-	transport string // auto or sftp
+	way     way    // never auto for tcp:// and sftp://
+	command string // that starts our program on the server, for its shell
 }
 
 // trustName is what known_hosts calls the server: host:port, or the alias that
 // ssh_config gives it.
 func (s settings) trustName() string {
-	if s.keyAlias != "" {
+	switch {
+	case s.keyAlias != "" && s.way == wayTCP:
+		return joinHostPort(s.keyAlias, s.port) // ssh's own is another server
+	case s.keyAlias != "":
 		return joinHostPort(s.keyAlias, defaultPort)
 	}
 	return joinHostPort(s.host, s.port)
@@ -74,7 +80,7 @@ func (s settings) key() string {
 	for _, hop := range s.jump {
 		b.WriteString(hop.label() + " ")
 	}
-	return b.String() + s.label() + " " + s.transport
+	return b.String() + s.label() + " " + string(s.way) + " " + s.command
 }
 
 // resolver finds the settings of hosts.
@@ -114,18 +120,24 @@ func (r *resolver) resolve(t Target) (settings, error) {
 	if err := r.flags(vals); err != nil {
 		return settings{}, err
 	}
-	p := place{user: t.User, host: t.Host, port: t.Port}
-	s, err := r.settings(p, vals, r.o.Identities, r.o.Transport)
+	entry, _ := r.host(t.Host)
+	how, err := wayTo(t, r.o.Transport, entry.Transport)
 	if err != nil {
 		return settings{}, err
 	}
+	p := place{user: t.User, host: t.Host, port: t.Port}
+	if how == wayTCP {
+		// The ports that ssh_config and -o know are those of SSH.
+		p.port = cmp.Or(t.Port, r.o.Port, entry.TCPPort, protocol.TCPPort)
+	}
+	s, err := r.settings(p, vals, r.o.Identities)
+	if err != nil {
+		return settings{}, err
+	}
+	s.way, s.command = how, cmp.Or(entry.RemoteCommand, defaultCommand)
 	if s.jump, err = r.jumps(vals, s, 0); err != nil {
 		return settings{}, err
 	}
-	if err := checkTransport(s.transport); err != nil {
-		return settings{}, err
-	}
-	s.transport = "sftp" // all that auto can choose in this version
 	return s, nil
 }
 
@@ -166,14 +178,14 @@ func (r *resolver) commonFlags(vals values) {
 
 // settings finds what vals, the config file's hosts and ssh_config say of the
 // server at p, in this order; it leaves jump empty and adds to vals.
-func (r *resolver) settings(p place, vals values, named []string, transport string) (settings, error) {
+func (r *resolver) settings(p place, vals values, named []string) (settings, error) {
 	if p.user != "" {
 		vals["user"] = []value{{text: p.user, origin: "target"}}
 	}
 	if p.port != 0 {
 		vals["port"] = []value{{text: strconv.Itoa(p.port), origin: "target"}}
 	}
-	s := settings{alias: p.host, named: named, transport: transport}
+	s := settings{alias: p.host, named: named}
 	if h, ok := r.host(p.host); ok {
 		origin := "hosts entry " + h.Name
 		if h.Address != "" {
@@ -192,7 +204,6 @@ func (r *resolver) settings(p place, vals values, named []string, transport stri
 		for _, file := range h.Identities {
 			vals.add("identityfile", strings.ReplaceAll(file, "%", "%%"), origin)
 		}
-		s.transport = cmp.Or(s.transport, h.Transport)
 	}
 	if err := configFiles(r.o, r.m, p.host, vals, r.log); err != nil {
 		return settings{}, err
@@ -235,7 +246,7 @@ func (r *resolver) jumps(vals values, s settings, depth int) ([]settings, error)
 		}
 		hopVals := values{}
 		r.commonFlags(hopVals)
-		hop, err := r.settings(p, hopVals, nil, "")
+		hop, err := r.settings(p, hopVals, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -266,14 +277,4 @@ func parseHop(text string) (place, error) {
 		return place{}, usage("%q is no jump host: write [user@]host[:port]", text)
 	}
 	return place{user: t.User, host: t.Host, port: t.Port}, nil
-}
-
-func checkTransport(name string) error {
-	switch name {
-	case "", "auto", "sftp":
-		return nil
-	case "tcp", "ssh":
-		return usage("transport %s is not available in this version; use --transport=auto", name)
-	}
-	return usage("transport %q is not known; use auto or sftp", name)
 }

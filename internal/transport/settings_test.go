@@ -276,8 +276,8 @@ func TestResolveSaysWhatIsWrong(t *testing.T) {
 		{"Match without a criterion", Options{}, "Match\n Port 1\n", []string{"line 1", "criterion"}},
 		{"Match host without a pattern", Options{}, "Match host\n Port 1\n", []string{"pattern"}},
 		{"-F of nothing", Options{SSHConfig: "/no/such/file"}, "", []string{"-F /no/such/file", "-F none"}},
-		{"transport", Options{Transport: "tcp"}, "", []string{"not available", "--transport=auto"}},
-		{"transport of hosts", Options{Hosts: []Host{{Name: "h", Transport: "ssh"}}}, "", []string{"not available"}},
+		{"transport", Options{Transport: "udp"}, "", []string{"--transport", "auto, tcp, ssh or sftp"}},
+		{"transport of hosts", Options{Hosts: []Host{{Name: "h", Transport: "udp"}}}, "", []string{"hosts entry h", "auto, tcp, ssh or sftp"}},
 		{"option", Options{SSHOptions: []string{"ForwardX11=yes"}}, "", []string{"ForwardX11", "ServerAliveInterval"}},
 		{"option without a value", Options{SSHOptions: []string{"Port"}}, "", []string{"KEY=VALUE"}},
 	} {
@@ -344,13 +344,13 @@ func TestFamilyCountsForTheFirstHop(t *testing.T) {
 func TestOptionsCheck(t *testing.T) {
 	o := Options{
 		Port: 70000, IPv4: true, IPv6: true, Streams: -1, Timeout: -1, HostKeyCheck: "sometimes", Ciphers: "x",
-		Jump: "a b", SSHOptions: []string{"X=1"}, Transport: "ssh",
+		Jump: "a b", SSHOptions: []string{"X=1"}, Transport: "udp", Bandwidth: -1, Compress: "gzip",
 	}
 	err := o.Check()
 	if !errors.Is(err, ErrUsage) {
 		t.Fatalf("Check = %v", err)
 	}
-	for _, says := range []string{"-P", "-4", "--streams", "--timeout", "--host-key-check", "-c", "-J", "-o X", "--transport=auto"} {
+	for _, says := range []string{"-P", "-4", "--streams", "--timeout", "--host-key-check", "-c", "-J", "-o X", "--transport", "--bwlimit", "--compress"} {
 		if !strings.Contains(err.Error(), says) {
 			t.Errorf("Check = %v, which does not say %q", err, says)
 		}

@@ -19,10 +19,11 @@ const (
 	SchemeHostPath               // [user@]host:path
 	SchemeSSH                    // ssh://
 	SchemeSFTP                   // sftp://
+	SchemeTCP                    // tcp://
 )
 
-// String returns the scheme's name: "local", "stdio", "host:path", "ssh" or
-// "sftp".
+// String returns the scheme's name: "local", "stdio", "host:path", "ssh",
+// "sftp" or "tcp".
 func (s Scheme) String() string {
 	switch s {
 	case SchemeLocal:
@@ -35,6 +36,8 @@ func (s Scheme) String() string {
 		return "ssh"
 	case SchemeSFTP:
 		return "sftp"
+	case SchemeTCP:
+		return "tcp"
 	}
 	return "scheme " + strconv.Itoa(int(s))
 }
@@ -43,9 +46,9 @@ func (s Scheme) String() string {
 // is the local path "".
 type Target struct {
 	Scheme Scheme
-	User   string // "": ssh's settings decide
+	User   string // "": the settings decide
 	Host   string // name, alias or address without brackets, with its zone
-	Port   int    // 0: ssh's settings decide; only the URL forms have one
+	Port   int    // 0: the settings decide; only the URL forms have one
 	Path   string // what Remote.Resolve takes; of a URL percent-decoded, "/~/x" as "~/x"
 	Raw    string // the text that was parsed
 }
@@ -79,7 +82,7 @@ func (t Target) String() string {
 		}
 		b.WriteString(":" + t.Path)
 		return b.String()
-	case SchemeSSH, SchemeSFTP:
+	case SchemeSSH, SchemeSFTP, SchemeTCP:
 		var b strings.Builder
 		b.WriteString(t.Scheme.String() + "://")
 		if t.User != "" {
@@ -212,11 +215,11 @@ func parseURL(raw, scheme, rest string) (Target, error) {
 	case "sftp":
 		t.Scheme = SchemeSFTP
 	case "tcp":
-		return Target{}, usage("target %q: tcp:// is not available in this version; use ssh://%s, with -P and the port for SSH (2022 at a transferd)", raw, withoutPort(rest))
+		t.Scheme = SchemeTCP
 	case "scp":
 		return Target{}, usage("target %q: scp:// is not known; use ssh://%s, where the first slash is the root that the server shows, and /~/ the home", raw, rest)
 	default:
-		return Target{}, usage("target %q: the scheme %s:// is not known; use ssh:// or sftp://, or write ./%s for a local name", raw, scheme, raw)
+		return Target{}, usage("target %q: the scheme %s:// is not known; use ssh://, sftp:// or tcp://, or write ./%s for a local name", raw, scheme, raw)
 	}
 	place, path := rest, ""
 	if slash := strings.IndexByte(rest, '/'); slash >= 0 {
@@ -336,16 +339,4 @@ func badUser(user string) bool {
 // joinHostPort writes an address for people and for known_hosts.
 func joinHostPort(host string, port int) string {
 	return net.JoinHostPort(host, strconv.Itoa(port))
-}
-
-// withoutPort leaves the port out of what follows a scheme.
-func withoutPort(rest string) string {
-	place, path := rest, ""
-	if slash := strings.IndexByte(rest, '/'); slash >= 0 {
-		place, path = rest[:slash], rest[slash:]
-	}
-	if colon := strings.LastIndexByte(place, ':'); colon > strings.LastIndexByte(place, ']') {
-		place = place[:colon]
-	}
-	return place + path
 }

@@ -46,6 +46,8 @@ func TestParseTarget(t *testing.T) {
 		{"sftp://[2001:db8::1]/x", Target{Scheme: SchemeSFTP, Host: "2001:db8::1", Path: "/x"}},
 		{"sftp://lab@[fe80::1%25eth0]:22/x", Target{Scheme: SchemeSFTP, User: "lab", Host: "fe80::1%eth0", Port: 22, Path: "/x"}},
 		{"ssh://[fe80::1%eth0]/x", Target{Scheme: SchemeSSH, Host: "fe80::1%eth0", Path: "/x"}},
+		{"tcp://lab@host/x", Target{Scheme: SchemeTCP, User: "lab", Host: "host", Path: "/x"}},
+		{"tcp://[2001:db8::1]:2024/~/x", Target{Scheme: SchemeTCP, Host: "2001:db8::1", Port: 2024, Path: "~/x"}},
 		{"a+b/c://d", Target{Path: "a+b/c://d"}},
 	} {
 		got, err := ParseTarget(tt.in)
@@ -66,9 +68,8 @@ func TestParseTargetSaysWhatIsWrong(t *testing.T) {
 		{"", "empty"},
 		{"a\x00b", "NUL"},
 		{"ssh://h/a%00", "NUL"},
-		{"tcp://lab@host/x", "use ssh://lab@host/x"},
 		{"scp://host/x", "use ssh://host/x"},
-		{"http://host/x", "use ssh:// or sftp://"},
+		{"http://host/x", "use ssh://, sftp:// or tcp://"},
 		{"@host:x", "no user name"},
 		{"user@:x", "no host"},
 		{"ssh:///x", "no host"},
