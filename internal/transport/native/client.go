@@ -67,19 +67,44 @@ var ErrSkip = errors.New("key not used")
 // A Client is the tree of a server. Its paths begin at the session's root. It
 // is safe for concurrent use, and survives lost connections: an operation that
 // was running fails with tree.ErrLost, the next one dials anew. Close ends it.
-type Client struct{}
+//
+// Besides what it has here, it has all methods of a branch: those of the tree.
+type Client struct {
+	branch
+
+	o ClientOptions
+}
+
+var (
+	_ tree.Sink    = (*Client)(nil)
+	_ tree.Suber   = (*Client)(nil)
+	_ tree.Linker  = (*Client)(nil)
+	_ tree.Spacer  = (*Client)(nil)
+	_ tree.Summer  = (*Client)(nil)
+	_ tree.Carrier = (*Client)(nil)
+	_ tree.Putter  = (*Client)(nil)
+	_ tree.Getter  = (*Client)(nil)
+	_ tree.Xattrer = (*Client)(nil)
+	_ tree.FS      = (*Client)(nil)
+	_ tree.SubTree = (*branch)(nil)
+)
 
 // NewClient dials and logs in.
-func NewClient(ctx context.Context, o ClientOptions) (*Client, error) { panic("not built yet") }
+func NewClient(ctx context.Context, o ClientOptions) (*Client, error) {
+	return nil, errors.ErrUnsupported
+}
 
-// What a Client is (methods to be built): tree.Sink, tree.Suber, tree.Linker,
-// tree.Spacer, tree.Summer, tree.Carrier, tree.Putter, tree.Getter,
-// tree.Xattrer, OpenFile of tree.FS, and:
-//
-//	Home(ctx) (tree.Path, error)
-//	RealPath(ctx, text string) (tree.Path, error)   // RESOLVE
-//	Close() error
-//	Describe(ctx) []string                          // a line for each stream, for -v
-//
-// Its Readers are tree.ExtentReader, tree.ChunkReader and tree.ChunkHasher.
-var _ tree.Path
+// Close ends the session in order and returns when nothing of it runs any more.
+func (c *Client) Close() error { return errors.ErrUnsupported }
+
+// Home returns the path where relative names of people begin.
+func (c *Client) Home(ctx context.Context) (tree.Path, error) { return "", errors.ErrUnsupported }
+
+// RealPath returns where text leads that a person typed: absolute, relative to
+// home, or beginning with ~ or ~user.
+func (c *Client) RealPath(ctx context.Context, text string) (tree.Path, error) {
+	return "", errors.ErrUnsupported
+}
+
+// Describe returns a line for each stream of the session, for people.
+func (c *Client) Describe(ctx context.Context) []string { return nil }
