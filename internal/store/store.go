@@ -186,4 +186,7 @@ var (
 	_ tree.Spacer  = (*Store)(nil)
 	_ tree.Summer  = (*Store)(nil)
 	_ tree.Tidier  = (*Store)(nil)
+	_ tree.Putter  = (*Store)(nil)
+	_ tree.Getter  = (*Store)(nil)
+	_ tree.Xattrer = (*Store)(nil)
 )
