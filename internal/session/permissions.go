@@ -75,6 +75,7 @@ const (
 	opSub
 	opRead
 	opSum
+	opXattrs
 	opWrite
 	opTruncate
 	opMkdir
@@ -108,6 +109,7 @@ var table = [...]access{ //nolint:gochecknoglobals // a table
 	opSub:        {"open directory", 0, 0}, // what is done below it is asked for then
 	opRead:       {"open", Read, Read},
 	opSum:        {"sum", Read, Read},
+	opXattrs:     {"read attributes of", Read, Read},
 	opWrite:      {"write", Write, Write},
 	opTruncate:   {"truncate", Write | Delete, Write},
 	opMkdir:      {"mkdir", Write, Write},

@@ -5,8 +5,6 @@ package session
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"transferd/internal/tree"
 )
@@ -38,12 +36,15 @@ type Session struct {
 }
 
 var (
-	_ tree.FS     = (*Session)(nil)
-	_ tree.Sink   = (*Session)(nil)
-	_ tree.Suber  = (*Session)(nil)
-	_ tree.Linker = (*Session)(nil)
-	_ tree.Spacer = (*Session)(nil)
-	_ tree.Summer = (*Session)(nil)
+	_ tree.FS      = (*Session)(nil)
+	_ tree.Sink    = (*Session)(nil)
+	_ tree.Suber   = (*Session)(nil)
+	_ tree.Linker  = (*Session)(nil)
+	_ tree.Spacer  = (*Session)(nil)
+	_ tree.Summer  = (*Session)(nil)
+	_ tree.Putter  = (*Session)(nil)
+	_ tree.Getter  = (*Session)(nil)
+	_ tree.Xattrer = (*Session)(nil)
 )
 
 // New returns fs as l may use it. The session does not close fs.
@@ -51,19 +52,6 @@ func New(fs FS, l Login) *Session { return &Session{guard{fs, l}, fs} }
 
 // Login returns whose session s is.
 func (s *Session) Login() Login { return s.login }
-
-// Sum implements tree.Summer where the tree beneath does; elsewhere it is
-// errors.ErrUnsupported.
-func (s *Session) Sum(ctx context.Context, p tree.Path) (tree.Digest, error) {
-	if err := s.allow(opSum, p); err != nil {
-		return tree.Digest{}, err
-	}
-	summer, ok := s.fs.(tree.Summer)
-	if !ok {
-		return tree.Digest{}, fmt.Errorf("sum %s: %w", p, errors.ErrUnsupported)
-	}
-	return summer.Sum(ctx, p)
-}
 
 // StatFS implements tree.Spacer.
 func (s *Session) StatFS(ctx context.Context, p tree.Path) (tree.Space, error) {

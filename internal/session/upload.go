@@ -75,4 +75,10 @@ type subSession struct {
 	io.Closer
 }
 
-var _ tree.SubTree = subSession{}
+var (
+	_ tree.SubTree = subSession{}
+	_ tree.Putter  = subSession{}
+	_ tree.Getter  = subSession{}
+	_ tree.Xattrer = subSession{}
+	_ tree.Summer  = subSession{}
+)
