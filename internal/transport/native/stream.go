@@ -66,7 +66,7 @@ func newStream(conn *Stream, peer protocol.Sender) *stream {
 	s := &stream{
 		conn:    conn,
 		peer:    peer,
-		start:   time.Now(),
+		start:   time.Now().Add(-1), // so that no time after it is 0
 		turn:    make(chan struct{}, 1),
 		dead:    make(chan struct{}),
 		flushed: make(chan struct{}),

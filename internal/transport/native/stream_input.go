@@ -71,7 +71,7 @@ func (b buffered) Read(p []byte) (int, error) {
 
 // fill is one read of the connection.
 func (in *input) fill(p []byte) (int, error) {
-	in.reading.Store(max(1, int64(time.Since(in.s.start))))
+	in.reading.Store(int64(time.Since(in.s.start)))
 	n, err := in.s.conn.Read(p)
 	in.reading.Store(0)
 	if n > 0 {
