@@ -85,7 +85,7 @@ func TestDeadLinkIsNoticed(t *testing.T) {
 			t.Fatal(err)
 		}
 		v.links = append(v.links, l)
-		lane, err := l.openLane(t.Context())
+		lane, err := l.openLane(t.Context(), sftpSubsystem())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +103,7 @@ func TestDeadLinkIsNoticed(t *testing.T) {
 		if took := time.Since(start); !errors.Is(err, tree.ErrLost) || took > 15*time.Second {
 			t.Errorf("Read = %v after %v, want ErrLost within 15 s", err, took)
 		}
-		if _, err := l.openLane(t.Context()); !errors.Is(err, tree.ErrLost) {
+		if _, err := l.openLane(t.Context(), sftpSubsystem()); !errors.Is(err, tree.ErrLost) {
 			t.Errorf("openLane on a dead link = %v", err)
 		}
 		_ = lane.Close()

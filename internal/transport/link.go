@@ -15,6 +15,7 @@ import (
 
 	"transferd/internal/tree"
 	"transferd/internal/wire"
+	"transferd/protocol"
 )
 
 // A link is one SSH connection, logged in. It is safe for concurrent use;
@@ -32,7 +33,8 @@ type link struct {
 
 	mu       sync.Mutex
 	channels int
-	most     int // channels that the server allows; 0: not known
+	most     int   // channels that the server allows; 0: not known
+	unused   *lane // a channel on which the server refused what was asked
 }
 
 // startLink serves a connection until it ends.
@@ -90,30 +92,50 @@ func (l *link) lost(err error) error {
 func (l *link) load() (channels int, room bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.unused != nil {
+		return l.channels - 1, true
+	}
 	return l.channels, l.most == 0 || l.channels < l.most
 }
 
-// A lane is one SFTP channel.
+// A lane is one channel, on which the server has started something.
 type lane struct {
 	ssh.Channel
 	link *link
 	once sync.Once
 }
 
-// errNoSFTP says that a server does not serve SFTP.
-var errNoSFTP = errors.New("the server has no SFTP")
+// A request is what a lane asks the server to start on it.
+type request struct {
+	kind    string // of RFC 4254, section 6.5: subsystem or exec
+	what    string
+	refused error // that says that the server does not
+}
 
-// openLane opens a channel and starts SFTP on it. The error wraps
-// tree.ErrLost if the connection has ended, and is an *ssh.OpenChannelError if
-// the server allows no more channels.
-func (l *link) openLane(ctx context.Context) (*lane, error) {
+// Errors of requests that a server does not grant.
+var (
+	errNoSFTP   = errors.New("the server has no SFTP")
+	errNoNative = errors.New("the server has no subsystem " + protocol.Subsystem)
+	errNoExec   = errors.New("the server runs no commands")
+)
+
+func sftpSubsystem() request   { return request{"subsystem", "sftp", errNoSFTP} }
+func nativeSubsystem() request { return request{"subsystem", protocol.Subsystem, errNoNative} }
+func run(command string) request {
+	return request{"exec", command, errNoExec}
+}
+
+// openLane opens a channel and starts on it what r asks for. The error wraps
+// tree.ErrLost if the connection has ended, is an *ssh.OpenChannelError if the
+// server allows no more channels, and r.refused if it does not do that.
+func (l *link) openLane(ctx context.Context, r request) (*lane, error) {
 	type result struct {
 		lane *lane
 		err  error
 	}
 	done := make(chan result, 1) // 1: nobody may be left to take it
 	l.group.Go(func() {
-		opened, err := l.open()
+		opened, err := l.open(r)
 		done <- result{opened, err}
 	})
 	select {
@@ -130,7 +152,14 @@ func (l *link) openLane(ctx context.Context) (*lane, error) {
 	}
 }
 
-func (l *link) open() (*lane, error) {
+func (l *link) open(r request) (*lane, error) {
+	if unused := l.takeUnused(); unused != nil {
+		// Most servers go on with the channel of a request that they refused,
+		// which saves a round trip, and a place where they allow few channels.
+		if opened, err := l.start(unused, r); err == nil || errors.Is(err, r.refused) {
+			return opened, err
+		}
+	}
 	ch, reqs, err := l.client.OpenChannel("session", nil)
 	if err != nil {
 		var refused *ssh.OpenChannelError
@@ -148,16 +177,37 @@ func (l *link) open() (*lane, error) {
 	opened := &lane{Channel: ch, link: l}
 	l.group.Go(func() { ssh.DiscardRequests(reqs) })
 	l.group.Go(func() { l.logStderr(ch.Stderr()) })
-	ok, err := ch.SendRequest("subsystem", true, ssh.Marshal(struct{ Name string }{"sftp"}))
+	return l.start(opened, r)
+}
+
+// start asks for r on opened, which it keeps for another request where the
+// server refuses.
+func (l *link) start(opened *lane, r request) (*lane, error) {
+	ok, err := opened.SendRequest(r.kind, true, ssh.Marshal(struct{ What string }{r.what}))
 	switch {
 	case err != nil:
 		_ = opened.Close()
 		return nil, l.lost(err)
 	case !ok:
-		_ = opened.Close()
-		return nil, errNoSFTP
+		l.mu.Lock()
+		l.unused, opened = opened, l.unused
+		l.mu.Unlock()
+		if opened != nil {
+			_ = opened.Close() // one is enough
+		}
+		return nil, r.refused
 	}
 	return opened, nil
+}
+
+// takeUnused returns a channel on which nothing was started, nil if there is
+// none.
+func (l *link) takeUnused() *lane {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	unused := l.unused
+	l.unused = nil
+	return unused
 }
 
 // logStderr logs what the server's program complains about, and keeps the

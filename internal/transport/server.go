@@ -115,7 +115,7 @@ func (v *server) openLane(ctx context.Context) (io.ReadWriteCloser, error) {
 		if _, room := l.load(); !room {
 			continue
 		}
-		opened, err := l.openLane(ctx)
+		opened, err := l.openLane(ctx, sftpSubsystem())
 		switch {
 		case err == nil:
 			v.served = true
