@@ -36,6 +36,10 @@ type Stream struct {
 
 	// Remote is the peer's address; zero where it has none.
 	Remote netip.AddrPort
+
+	// Opened is called once, when the handshake is over and this package watches
+	// over the stream itself: it is where the caller's deadlines end. May be nil.
+	Opened func()
 }
 
 // A PeerError is a GOODBYE or FAIL of the other end outside of any operation on

@@ -23,6 +23,9 @@ type liveness struct {
 // open begins the time after the handshake: bodies may be as long as our max_data
 // lets them be, PING is sent, and silence is death.
 func (s *stream) open() {
+	if s.conn.Opened != nil {
+		s.conn.Opened()
+	}
 	s.in.frames.SetLimit(protocol.MaxFrame)
 	s.live.mu.Lock()
 	defer s.live.mu.Unlock()
