@@ -106,14 +106,14 @@ func (t *tally) finished(e transfer.Finished) {
 	switch e.Status {
 	case transfer.Skipped:
 		t.skipped++
-	case transfer.Copied, transfer.Linked:
+	case transfer.Copied, transfer.Linked, transfer.HardLinked:
 		t.files++
 	case transfer.Planned:
 	}
 	if f := t.running[e.ID]; f != nil {
 		t.bytes += max(0, e.Size-f.bytes) // holes were never moved
 		delete(t.running, e.ID)
-	} else if e.Status == transfer.Skipped || e.Status == transfer.Copied {
+	} else if e.Status == transfer.Skipped || e.Status == transfer.Copied || e.Status == transfer.HardLinked {
 		t.bytes += e.Size
 	}
 }

@@ -74,10 +74,11 @@ type Status string
 
 // The good ends of a file.
 const (
-	Copied  Status = "copied"
-	Skipped Status = "skipped" // it was there already
-	Linked  Status = "symlink"
-	Planned Status = "dry-run"
+	Copied     Status = "copied"
+	Skipped    Status = "skipped" // it was there already
+	Linked     Status = "symlink"
+	HardLinked Status = "hardlink" // it became one more name of a file that was copied
+	Planned    Status = "dry-run"
 )
 
 func (Found) event()    {}

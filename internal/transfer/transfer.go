@@ -52,9 +52,11 @@ type Options struct {
 
 // Preserve says which attributes of the source the copy gets.
 type Preserve struct {
-	Mode  bool
-	Times bool
-	Owner bool
+	Mode   bool
+	Times  bool
+	Owner  bool
+	Links  bool // names of one file become names of one copy, where the destination can
+	Xattrs bool // the extended attributes of the namespace "user."
 }
 
 // Overwrite says what happens to a file that is already there.
