@@ -17,6 +17,11 @@ type LoginRequest struct {
 	Key    ssh.PublicKey // a key or a certificate
 	Remote netip.Addr
 	Now    time.Time // its location is what expiry-time without Z means
+
+	// SeesPresence: the server sees for itself what a security key says of the
+	// person, and asks Grant.CheckPresence (VerifyMessage). x/crypto's SSH
+	// server cannot.
+	SeesPresence bool
 }
 
 // A Grant is the right to log in, with what it is bound to.
@@ -43,6 +48,10 @@ type Grant struct {
 	// NoTouchRequired: a security key need not have been touched. The server
 	// passes it on as the ssh.Permissions extension of that name.
 	NoTouchRequired bool
+
+	// VerifyRequired: the key is a security key and must have asked for a PIN or a finger. It
+	// is granted only to a server that sees whether it has.
+	VerifyRequired bool
 
 	// Expires is when the key or certificate stops to be valid; zero: never.
 	Expires time.Time
@@ -101,7 +110,7 @@ func (e keyEntry) grantCertificate(r LoginRequest, cert *ssh.Certificate) (Grant
 		return Grant{}, fmt.Errorf("certificate %q is not valid from %s", cert.KeyId, r.Remote)
 	}
 	own.hasFrom = false
-	if own.noTouch && !e.options.noTouch && isSecurityKey(cert) {
+	if own.noTouch && !e.options.noTouch && isSecurityKey(cert) && !r.SeesPresence {
 		// x/crypto takes the certificate's word alone for it, and shows nobody
 		// whether the key was touched.
 		return Grant{}, errors.New("no-touch-required stands in the certificate and not on the line, so the certificate is not used")
@@ -162,6 +171,7 @@ func (o keyOptions) grant(r LoginRequest) (Grant, error) {
 		X11Forwarding:   o.x11Forwarding,
 		UserRC:          o.userRC,
 		NoTouchRequired: o.noTouch,
+		VerifyRequired:  o.verify && isSecurityKey(r.Key),
 	}
 	for _, e := range o.expires {
 		if end := e.in(r.Now.Location()); g.Expires.IsZero() || end.Before(g.Expires) {
@@ -174,7 +184,7 @@ func (o keyOptions) grant(r LoginRequest) (Grant, error) {
 	if o.hasCommand && strings.TrimSpace(o.command) == "" {
 		return Grant{}, errors.New("command= is empty, so there is nothing that the key may do")
 	}
-	if o.verify && isSecurityKey(r.Key) {
+	if o.verify && isSecurityKey(r.Key) && !r.SeesPresence {
 		// x/crypto shows nobody the flags of a signature, so that we cannot tell
 		// whether the person gave a PIN. On other keys sshd ignores it too.
 		return Grant{}, errors.New("verify-required cannot be checked here, so the key is not used")
