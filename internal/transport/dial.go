@@ -19,13 +19,27 @@ import (
 // dialTCP connects to the server, by way of the SSH connection via if that is
 // not nil.
 func (v *server) dialTCP(ctx context.Context, via *ssh.Client) (net.Conn, error) {
-	s := v.s
-	timed, cancel := ctx, context.CancelFunc(func() {})
-	if s.timeout > 0 {
-		timed, cancel = context.WithTimeout(ctx, s.timeout)
+	start := time.Now()
+	conn, err := v.dialAddress(ctx, via, joinHostPort(v.s.host, v.s.port))
+	if err == nil && via == nil {
+		v.trip = time.Since(start)
+		v.reached = addrPort(conn.RemoteAddr()).Addr().Unmap().String()
 	}
+	return conn, err
+}
+
+// timed returns ctx with the end of a step of a connection.
+func (v *server) timed(ctx context.Context) (context.Context, context.CancelFunc) {
+	if v.s.timeout <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, v.s.timeout)
+}
+
+func (v *server) dialAddress(ctx context.Context, via *ssh.Client, addr string) (net.Conn, error) {
+	s := v.s
+	timed, cancel := v.timed(ctx)
 	defer cancel()
-	addr := joinHostPort(s.host, s.port)
 	var conn net.Conn
 	var err error
 	if via != nil {
@@ -66,7 +80,7 @@ func connectError(s settings, err error) error {
 		p.hint = "the jump host (-J) is reached but does not lead further: it may forbid forwarding (AllowTcpForwarding), or nothing listens there"
 	case isRefused(err):
 		p.text += ": connection refused"
-		p.hint = refusedHint(s.port)
+		p.hint = refusedHint(s)
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
 		p.text += fmt.Sprintf(": no answer within %v", s.timeout)
 		p.hint = "the machine may be off or behind a firewall; --timeout sets how long to wait"
@@ -96,11 +110,14 @@ func jumpError(s settings, err error) error {
 	}
 }
 
-func refusedHint(port int) string {
-	if port == defaultPort {
-		return "no SSH server listens there; a transferd listens on 2022: try -P 2022"
+func refusedHint(s settings) string {
+	switch {
+	case s.way == wayTCP:
+		return fmt.Sprintf("nothing listens on port %d there; a transferd listens on 2023 (tcp) and 2022 (ssh): check the port, and that it runs", s.port)
+	case s.port == defaultPort:
+		return "no SSH server listens there; a transferd listens on 2022 (ssh) and 2023 (tcp): try -P 2022, or tcp://"
 	}
-	return fmt.Sprintf("nothing listens on port %d there; check -P (a transferd listens on 2022, sshd on 22), and that the server runs", port)
+	return fmt.Sprintf("nothing listens on port %d there; check -P (a transferd listens on 2022 for ssh and 2023 for tcp, sshd on 22), and that the server runs", s.port)
 }
 
 // where names s for errors, with the alias by which the person knows it.

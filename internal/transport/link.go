@@ -101,8 +101,10 @@ func (l *link) load() (channels int, room bool) {
 // A lane is one channel, on which the server has started something.
 type lane struct {
 	ssh.Channel
-	link *link
-	once sync.Once
+	link  *link
+	once  sync.Once
+	ended chan struct{} // closed when the server has closed it too
+	trial atomic.Bool   // it is not known yet whether what was started on it is what was wanted
 }
 
 // A request is what a lane asks the server to start on it.
@@ -174,8 +176,11 @@ func (l *link) open(r request) (*lane, error) {
 	l.mu.Lock()
 	l.channels++
 	l.mu.Unlock()
-	opened := &lane{Channel: ch, link: l}
-	l.group.Go(func() { ssh.DiscardRequests(reqs) })
+	opened := &lane{Channel: ch, link: l, ended: make(chan struct{})}
+	l.group.Go(func() {
+		ssh.DiscardRequests(reqs)
+		close(opened.ended)
+	})
 	l.group.Go(func() { l.logStderr(ch.Stderr()) })
 	return l.start(opened, r)
 }
@@ -222,6 +227,21 @@ func (l *link) logStderr(r io.Reader) {
 	}
 }
 
+// partGrace is how long a server may take to close a channel that was of no use.
+const partGrace = 3 * time.Second
+
+// part waits for the server to close the channel, for some time: whoever reads
+// from it does not return before.
+func (l *lane) part() {
+	timer := time.NewTimer(partGrace)
+	defer timer.Stop()
+	select {
+	case <-l.ended:
+	case <-timer.C:
+		l.link.wire.Abort()
+	}
+}
+
 // Read implements io.Reader; its error says whether the connection was lost.
 func (l *lane) Read(p []byte) (int, error) {
 	n, err := l.Channel.Read(p)
@@ -231,10 +251,14 @@ func (l *lane) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close ends the channel; the connection stays.
+// Close ends the channel; the connection stays, but where the server does not
+// let go of a channel that was of no use.
 func (l *lane) Close() error {
 	var err error
 	l.once.Do(func() {
+		if l.trial.Load() {
+			l.link.group.Go(l.part)
+		}
 		l.link.mu.Lock()
 		l.link.channels--
 		l.link.mu.Unlock()

@@ -38,6 +38,13 @@ func (m *memory) identity() *candidate {
 	return m.key
 }
 
+// choose remembers a key that the server wanted a signature of.
+func (m *memory) choose(key *candidate) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.key = key
+}
+
 func (m *memory) secret() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"sync"
 
-	"transferd/internal/transport/sftp"
 	"transferd/internal/tree"
 	"transferd/internal/wire"
 )
@@ -84,9 +83,6 @@ func (p *Pool) Connect(ctx context.Context, t Target) (*Remote, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.way == wayTCP || s.way == waySSH {
-		return nil, usage("transport %s is not available in this version; use --transport=auto", s.way)
-	}
 	e, err := p.entry(s)
 	if err != nil {
 		return nil, err
@@ -100,16 +96,11 @@ func (p *Pool) Connect(ctx context.Context, t Target) (*Remote, error) {
 	if e.remote != nil {
 		return e.remote, nil
 	}
-	client, err := sftp.NewClient(ctx, e.server.open, sftp.ClientOptions{
-		Journals: p.o.Journals,
-		Lanes:    p.o.Streams,
-		User:     s.label(),
-		Log:      p.log,
-	})
+	found, err := e.server.connectFiles(ctx)
 	if err != nil {
 		return nil, err
 	}
-	e.remote = &Remote{files: client, server: e.server}
+	e.remote = &Remote{files: found, server: e.server}
 	return e.remote, nil
 }
 

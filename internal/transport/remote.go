@@ -113,7 +113,15 @@ func (r *Remote) resolveUp(ctx context.Context, base tree.Path, path string) (tr
 
 // Describe tells how the connection is protected and spread, a line each, for
 // -v.
-func (r *Remote) Describe(ctx context.Context) []string { return r.server.describe(ctx) }
+func (r *Remote) Describe(ctx context.Context) []string {
+	lines := r.server.describe(ctx)
+	if streams, ok := r.files.(interface {
+		Describe(context.Context) []string
+	}); ok {
+		lines = append(lines, streams.Describe(ctx)...)
+	}
+	return lines
+}
 
 // Ciphers returns the names of the ciphers in use, one a connection.
 func (r *Remote) Ciphers(ctx context.Context) []string {

@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -36,16 +38,22 @@ type server struct {
 	// (MaxStartups) and may charge for it (PerSourcePenalties).
 	dialing chan struct{}
 
+	streams sync.WaitGroup // over TCP that are being closed
+
 	// Guarded by dialing.
-	links   []*link
-	hops    []*link      // the jump hosts, in order
-	agent   *auth.Agent  // nil: none
-	keys    []*candidate // nil: not looked for yet
-	refused bool         // the server took no further connection
-	closed  bool
-	entered bool   // a login has succeeded before
-	served  bool   // and a lane was opened
-	asker   *asker // of the handshake that is going on
+	links      []*link
+	hops       []*link      // the jump hosts, in order
+	agent      *auth.Agent  // nil: none
+	keys       []*candidate // nil: not looked for yet
+	refused    bool         // the server took no further connection
+	closed     bool
+	entered    bool          // a login has succeeded before
+	served     bool          // and files could be got at
+	reached    string        // the address that was dialled; "": none, or by way of a jump host
+	trip       time.Duration // a round trip to it, as dialling found it
+	session    session
+	handshaken *guard // the clock of the last handshake over TCP; nil: there was none
+	asker      *asker // of the handshake that is going on
 }
 
 func newServer(s settings, o Options, home string, with *shared, log *slog.Logger) *server {
@@ -81,7 +89,7 @@ func (v *server) open(ctx context.Context) (io.ReadWriteCloser, error) {
 	}
 	defer v.unlock()
 	if v.closed {
-		return nil, fmt.Errorf("%s: %w", v.s.label(), tree.ErrClosed)
+		return nil, v.closedError()
 	}
 	v.bury()
 	if len(v.links) == 0 || len(v.links) < v.limit && !v.refused && v.mem.repeatable() {
@@ -101,6 +109,8 @@ func (v *server) open(ctx context.Context) (io.ReadWriteCloser, error) {
 	}
 	return v.openLane(ctx)
 }
+
+func (v *server) closedError() error { return fmt.Errorf("%s: %w", v.s.label(), tree.ErrClosed) }
 
 // openLane opens a lane on the connection that has the fewest.
 func (v *server) openLane(ctx context.Context) (io.ReadWriteCloser, error) {
@@ -197,7 +207,7 @@ func (v *server) again(err error) error {
 
 // dial makes one more connection, and logs in.
 func (v *server) dial(ctx context.Context) (*link, error) {
-	via, err := v.way(ctx)
+	via, err := v.passage(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -213,8 +223,8 @@ func (v *server) dial(ctx context.Context) (*link, error) {
 	return v.connect(ctx, v, via, false)
 }
 
-// way returns the connection to the last jump host, nil if there is none.
-func (v *server) way(ctx context.Context) (*ssh.Client, error) {
+// passage returns the connection to the last jump host, nil if there is none.
+func (v *server) passage(ctx context.Context) (*ssh.Client, error) {
 	var via *ssh.Client
 	for i, s := range v.s.jump {
 		if i == len(v.hops) {
@@ -260,6 +270,7 @@ func (v *server) close() {
 	v.links = nil
 	v.closeHops()
 	v.forget()
+	v.streams.Wait()
 }
 
 // algorithms returns what was agreed on with the server, for each connection.

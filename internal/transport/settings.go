@@ -57,6 +57,7 @@ type settings struct {
 
 	way     way    // never auto for tcp:// and sftp://
 	command string // that starts our program on the server, for its shell
+	tcpPort int    // where the config file says that it speaks our protocol; 0: it does not say
 }
 
 // trustName is what known_hosts calls the server: host:port, or the alias that
@@ -134,7 +135,7 @@ func (r *resolver) resolve(t Target) (settings, error) {
 	if err != nil {
 		return settings{}, err
 	}
-	s.way, s.command = how, cmp.Or(entry.RemoteCommand, defaultCommand)
+	s.way, s.command, s.tcpPort = how, cmp.Or(entry.RemoteCommand, defaultCommand), entry.TCPPort
 	if s.jump, err = r.jumps(vals, s, 0); err != nil {
 		return settings{}, err
 	}
