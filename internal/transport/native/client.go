@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 
 	"transferd/internal/tree"
 	"transferd/protocol"
@@ -72,7 +73,17 @@ var ErrSkip = errors.New("key not used")
 type Client struct {
 	branch
 
-	o ClientOptions
+	o        ClientOptions
+	calls    calls
+	payloads payloads
+
+	turn chan struct{} // full while somebody dials or closes
+
+	mu     sync.Mutex
+	group  sync.WaitGroup // what runs for the Client
+	sess   *clientSession // the last one; nil before the first
+	closed bool
+	quit   chan struct{} // closed with the Client
 }
 
 var (
@@ -91,20 +102,135 @@ var (
 
 // NewClient dials and logs in.
 func NewClient(ctx context.Context, o ClientOptions) (*Client, error) {
-	return nil, errors.ErrUnsupported
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Client{o: o, turn: make(chan struct{}, 1), quit: make(chan struct{})}
+	c.c = c
+	if _, err := c.session(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// spawn runs f beside, and reports whether it does: not once the Client is closed.
+func (c *Client) spawn(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.group.Go(f)
+	}
+	return !c.closed
+}
+
+// live returns the session if there is one that has not ended.
+func (c *Client) live() (*clientSession, error) {
+	c.mu.Lock()
+	s, closed := c.sess, c.closed
+	c.mu.Unlock()
+	if closed {
+		return nil, tree.ErrClosed
+	}
+	if s != nil && s.cause() == nil {
+		return s, nil
+	}
+	return nil, nil //nolint:nilnil // none yet is no error
+}
+
+// session returns the session, a new one if the last has ended. One caller dials,
+// the others wait in line and look again.
+func (c *Client) session(ctx context.Context) (*clientSession, error) {
+	if s, err := c.live(); s != nil || err != nil {
+		return s, err
+	}
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if s, err := c.live(); s != nil || err != nil {
+		return s, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	over := make(chan struct{})
+	defer close(over)
+	c.spawn(func() {
+		select {
+		case <-c.quit:
+			cancel()
+		case <-over:
+		}
+	})
+	s, err := c.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !s.begin() {
+		s.leave()
+		return nil, tree.ErrClosed
+	}
+	c.mu.Lock()
+	c.sess = s
+	closed := c.closed
+	c.mu.Unlock()
+	if closed { // Close has seen the one before
+		s.leave()
+	}
+	return s, nil
 }
 
 // Close ends the session in order and returns when nothing of it runs any more.
-func (c *Client) Close() error { return errors.ErrUnsupported }
+func (c *Client) Close() error {
+	c.mu.Lock()
+	if !c.closed {
+		c.closed = true
+		close(c.quit)
+	}
+	s := c.sess
+	c.mu.Unlock()
+	if s != nil {
+		s.leave()
+	}
+	c.turn <- struct{}{} // who dials gives up
+	<-c.turn
+	c.group.Wait()
+	return nil
+}
 
 // Home returns the path where relative names of people begin.
-func (c *Client) Home(ctx context.Context) (tree.Path, error) { return "", errors.ErrUnsupported }
+func (c *Client) Home(ctx context.Context) (tree.Path, error) {
+	s, err := c.session(ctx)
+	if err != nil {
+		return "", err
+	}
+	return tree.Path(s.welcome.Home), nil
+}
 
 // RealPath returns where text leads that a person typed: absolute, relative to
 // home, or beginning with ~ or ~user.
 func (c *Client) RealPath(ctx context.Context, text string) (tree.Path, error) {
-	return "", errors.ErrUnsupported
+	s, err := c.session(ctx)
+	if err != nil {
+		return "", err
+	}
+	m, err := s.control.do(ctx, &protocol.Resolve{Text: text}, protocol.TypeResolved)
+	if err != nil {
+		return "", failed("resolve", tree.Path(text), err)
+	}
+	return tree.Path(m.(*protocol.Resolved).Path), nil
 }
 
 // Describe returns a line for each stream of the session, for people.
-func (c *Client) Describe(ctx context.Context) []string { return nil }
+func (c *Client) Describe(_ context.Context) []string {
+	s, err := c.live()
+	if s == nil || err != nil {
+		return nil
+	}
+	var lines []string
+	for _, l := range s.streams() {
+		lines = append(lines, l.describe())
+	}
+	return lines
+}
