@@ -159,7 +159,10 @@ func newHub(o Options) *hub {
 		log:    o.Log,
 		sys:    systemCalls(),
 		tuning: tuning{
-			batchBytes: 64 << 20,
+			// Half of maxPending, which is also what a peer sends before it wants
+			// to hear of something durable: one half is written while the other
+			// is synced, and neither side waits for the other.
+			batchBytes: 48 << 20,
 			batchEvery: time.Second,
 			maxPending: 96 << 20,
 			lockWait:   15 * time.Second,
