@@ -291,7 +291,10 @@ func signal(c chan struct{}) {
 }
 
 // diskFull adds to an error about a full disk which disk it is.
-func (w *writer) diskFull(err error) error {
+func (w *writer) diskFull(err error) error { return w.s.diskFull(w.at.dir, w.u.Path, err) }
+
+// diskFull is for an error of writing p, which lies in d.
+func (s *Store) diskFull(d *dir, p tree.Path, err error) error {
 	if errors.Is(err, tree.ErrNoSpace) || errors.Is(err, tree.ErrQuota) {
 		return err // it says so already
 	}
@@ -299,9 +302,9 @@ func (w *writer) diskFull(err error) error {
 	if !errors.Is(is, tree.ErrNoSpace) && !errors.Is(is, tree.ErrQuota) {
 		return err
 	}
-	disk := "the disk of directory " + w.s.at.Append(w.u.Path.Parent()).String()
-	if w.s.where == "" { // of a confined tree nobody learns where it lies
-		if id, ierr := w.at.dir.id(); ierr == nil {
+	disk := "the disk of directory " + s.at.Append(p.Parent()).String()
+	if s.where == "" { // of a confined tree nobody learns where it lies
+		if id, ierr := d.id(); ierr == nil {
 			disk = cmp.Or(mountPoint(id.dev), disk)
 		}
 	}
