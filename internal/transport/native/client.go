@@ -76,6 +76,8 @@ type Client struct {
 	o        ClientOptions
 	calls    calls
 	payloads payloads
+	small    squeeze // of small files that are sent
+	puts     puts
 
 	turn chan struct{} // full while somebody dials or closes
 

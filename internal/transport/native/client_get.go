@@ -25,7 +25,7 @@ func (b *branch) Get(ctx context.Context, p tree.Path, limit int64) (tree.Got, e
 		return tree.Got{}, failed("read", p, err)
 	}
 	m := &protocol.Get{Place: place(dir, p), Limit: uint32(max(0, min(limit, int64(s.welcome.Inline))))}
-	if s.mayCompress() {
+	if s.wantsZstd() {
 		m.Flags = protocol.ReadZstd
 	}
 	answer, err := s.get(ctx, m)

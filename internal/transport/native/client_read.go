@@ -149,27 +149,11 @@ func (s *clientSession) read(ctx context.Context, m *protocol.Read, p []byte) (*
 	}
 }
 
-// farAway is from which round trip on a link is taken to be slower than
-// compressing: shorter ones are those of a house, where CPU is what counts.
-const farAway = 2 * time.Millisecond
-
 // readFlags says how DATA may look.
 func (s *clientSession) readFlags() protocol.ReadFlags {
 	flags := protocol.ReadHoles
-	if s.mayCompress() {
+	if s.wantsZstd() {
 		flags |= protocol.ReadZstd
 	}
 	return flags
-}
-
-// mayCompress reports whether the server should compress what it sends, where
-// that makes it smaller.
-func (s *clientSession) mayCompress() bool {
-	switch {
-	case s.c.o.Compress == CompressOff, !hasZstd(s.hello.Extensions):
-		return false
-	case s.c.o.Compress == CompressAlways:
-		return true
-	}
-	return s.control.roundTrip() >= farAway
 }

@@ -34,7 +34,9 @@ type clientSession struct {
 	room  *semaphore.Weighted // bytes of the window
 	names *semaphore.Weighted // handles that may be open
 
-	dead chan struct{} // closed when the session has ended
+	uploads uploads
+	pull    atomic.Int64  // bytes a second that came while all streams were busy; 0: not known
+	dead    chan struct{} // closed when the session has ended
 
 	mu         sync.Mutex
 	lanes      []*lane // open, control first
@@ -88,6 +90,7 @@ func (s *clientSession) left(l *lane, err error, broken bool) {
 		s.end(err)
 		return
 	}
+	defer s.uploads.left(l, err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, other := range s.lanes {

@@ -42,8 +42,6 @@ type stream struct {
 	start    time.Time
 	lastSent atomic.Int64  // ns after start when the last write returned
 	sent     atomic.Int64  // bytes that the connection has taken
-	busy     atomic.Int64  // ns spent in writes
-	queued   atomic.Int64  // bytes of payload that wait for their turn or are being written
 	turn     chan struct{} // full while somebody sends DATA; waiting for it is in order of coming
 	dead     chan struct{} // closed with err
 	flushed  chan struct{} // closed when the flusher has ended
@@ -56,6 +54,7 @@ type stream struct {
 	writing bool       // somebody writes to conn, without mu
 	ending  bool       // GOODBYE is the last of pending, or sent
 	err     error      // why the stream is dead
+	pace    pace       // of writes
 
 	live liveness
 }
@@ -222,7 +221,6 @@ func (s *stream) write(batch, payload []byte) {
 		_, err = s.conn.Write(payload)
 	}
 	ended := time.Now()
-	s.busy.Add(int64(ended.Sub(began)))
 	s.lastSent.Store(int64(ended.Sub(s.start)))
 	s.sent.Add(int64(len(batch) + len(payload)))
 	if err != nil {
@@ -230,6 +228,7 @@ func (s *stream) write(batch, payload []byte) {
 	}
 	s.mu.Lock()
 	s.writing = false
+	s.pace.note(len(batch)+len(payload), ended.Sub(began))
 	if s.spare == nil {
 		s.spare = batch[:0]
 	}

@@ -111,3 +111,28 @@ func (l *liveness) note(d time.Duration) {
 
 // roundTrip is the shortest round trip seen so far; 0: none has been.
 func (s *stream) roundTrip() time.Duration { return time.Duration(s.live.rtt.Load()) }
+
+// A pace is how fast the connection takes what is written: as fast as it is
+// encrypted, or, once its buffers are full, as fast as it goes out. The last ten
+// MiB or so count.
+type pace struct{ bytes, ns float64 }
+
+const (
+	memory = 10 << 20 // bytes that count
+	known  = 1 << 20  // bytes before which nothing is said
+)
+
+func (p *pace) note(n int, took time.Duration) {
+	fade := max(0, 1-float64(n)/memory)
+	p.bytes, p.ns = p.bytes*fade+float64(n), p.ns*fade+float64(took)
+}
+
+// sendRate is how many bytes a second the connection takes; 0: not known yet.
+func (s *stream) sendRate() float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pace.bytes < known || s.pace.ns <= 0 {
+		return 0
+	}
+	return s.pace.bytes / s.pace.ns * float64(time.Second)
+}

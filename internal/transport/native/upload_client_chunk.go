@@ -1,0 +1,244 @@
+package native
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"transferd/internal/tree"
+	"transferd/protocol"
+)
+
+// WriteChunk implements tree.Writer. The chunk goes out on the stream with the
+// least to do, whole, and on another if that one is lost meanwhile.
+func (w *upload) WriteChunk(ctx context.Context, c tree.Chunk) error {
+	return failed("write", w.u.Path, w.because(ctx, w.writeChunk(ctx, c)))
+}
+
+func (w *upload) writeChunk(ctx context.Context, c tree.Chunk) error {
+	if err := w.check(c); err != nil {
+		return err
+	}
+	n := int64(len(c.Data))
+	x, err := w.enter(ctx, c.Index, n)
+	if err != nil {
+		return err
+	}
+	for {
+		l := w.choose(n)
+		err := w.sendChunk(ctx, l, c, x)
+		l.load.Add(-n)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, tree.ErrLost) || l == w.lane || w.lane.cause() != nil {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.flying[c.Index] == x {
+				w.drop(c.Index, x)
+			}
+			return err
+		}
+	}
+}
+
+func (w *upload) check(c tree.Chunk) error {
+	n := int64(len(c.Data))
+	fits := c.Index >= 0 && n <= w.u.ChunkSize
+	if size := w.u.Size; size >= 0 && fits {
+		fits = c.Index < w.chunks() && n == tree.ChunkExtent(c.Index, size, w.u.ChunkSize).Length
+	}
+	if !fits {
+		return fmt.Errorf("chunk %d has %d bytes", c.Index, n)
+	}
+	return nil
+}
+
+// enter waits for n bytes of both windows, and for the chunk if it is still
+// under way: RECHECK may have called for one that was sent meanwhile.
+func (w *upload) enter(ctx context.Context, index, n int64) (*flight, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(w.life, cancel)()
+	if err := w.room.Acquire(ctx, n); err != nil {
+		return nil, err
+	}
+	if err := w.sess.room.Acquire(ctx, n); err != nil {
+		w.room.Release(n)
+		return nil, err
+	}
+	for {
+		w.mu.Lock()
+		before := w.flying[index]
+		if before == nil && !w.done {
+			x := &flight{bytes: n, gone: make(chan struct{})}
+			w.flying[index] = x
+			w.mu.Unlock()
+			return x, nil
+		}
+		w.mu.Unlock()
+		err := errUploadEnded
+		if before != nil {
+			select {
+			case <-before.gone:
+				continue
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
+		}
+		w.room.Release(n)
+		w.sess.room.Release(n)
+		return nil, err
+	}
+}
+
+// choose picks the stream for a chunk, and counts its bytes to its load. What
+// has to come in order goes the way of BEGIN.
+func (w *upload) choose(n int64) *lane {
+	if w.u.Size < 0 || w.u.InPlace {
+		w.lane.load.Add(n)
+		return w.lane
+	}
+	return w.sess.pick(n)
+}
+
+// because makes of err, if there is one, why the upload has ended, if it has.
+func (w *upload) because(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	select {
+	case <-w.over:
+		if why := w.outcome(); why != nil {
+			return why
+		}
+		return errUploadEnded
+	case <-w.life.Done():
+		return context.Cause(w.life)
+	default:
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// sendChunk sends c on l, with nothing else between.
+func (w *upload) sendChunk(ctx context.Context, l *lane, c tree.Chunk, x *flight) error {
+	if err := l.acquire(ctx); err != nil {
+		return err
+	}
+	defer l.release()
+	w.mu.Lock()
+	x.lane, x.whole, x.again = l, false, x.again || x.whole
+	w.mu.Unlock()
+	p := pieces{
+		c:     c,
+		begin: c.Index * w.u.ChunkSize,
+		limit: int(min(w.sess.hello.MaxData, protocol.MaxData)),
+	}
+	if w.sess.compresses() {
+		p.zip, p.z = &w.zip, &w.sess.c.payloads
+		p.scratch = p.z.room()
+		defer p.z.giveBack(p.scratch)
+	}
+	for !p.over {
+		m := p.next()
+		if p.over {
+			w.mu.Lock()
+			x.whole = true
+			w.sent.set(c.Index)
+			w.mu.Unlock()
+		}
+		if err := l.data(w.id, m); err != nil {
+			return err
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.flying[c.Index] != x: // acknowledged by now
+	case w.done:
+		w.drop(c.Index, x)
+	case l.cause() != nil:
+		return l.cause() // it may or may not have arrived
+	default:
+		x.handed = true
+	}
+	return nil
+}
+
+// pieces cuts a chunk into DATA: what lies between its extents is holes, and the
+// rest as long as the server takes it.
+type pieces struct {
+	c     tree.Chunk
+	begin int64 // of the chunk in the file
+	limit int   // bytes of a payload
+	at    int   // in c.Data
+	over  bool  // the last one was given
+
+	zip     *squeeze // nil: nothing is compressed
+	z       *payloads
+	scratch *[]byte
+
+	m protocol.Data
+}
+
+// next returns the next piece, which is good until it is called again.
+func (p *pieces) next() *protocol.Data {
+	n, hole := p.run()
+	p.m = protocol.Data{Offset: p.begin + int64(p.at), Encoding: protocol.EncodingHole}
+	if !hole {
+		n = min(n, p.limit)
+		p.m.Encoding, p.m.Payload = protocol.EncodingRaw, p.c.Data[p.at:p.at+n]
+		if p.zip != nil {
+			if packed, ok := p.zip.pack(p.z, (*p.scratch)[:0], p.m.Payload); ok {
+				p.m.Encoding, p.m.Payload = protocol.EncodingZstd, packed
+			}
+		}
+	}
+	p.m.Length = uint32(n) //nolint:gosec // at most MaxChunk
+	p.at += n
+	if p.at == len(p.c.Data) {
+		p.over = true
+		p.m.Flags, p.m.Value = protocol.DataLast|protocol.DataValue, p.c.Value
+	}
+	return &p.m
+}
+
+// run returns how many bytes from at on are all data, or all a hole.
+func (p *pieces) run() (n int, hole bool) {
+	left := len(p.c.Data) - p.at
+	if p.c.Extents == nil || left == 0 {
+		return left, false
+	}
+	at := p.begin + int64(p.at)
+	for _, e := range p.c.Extents {
+		switch end := e.Offset + e.Length; {
+		case end <= at:
+			continue
+		case e.Offset > at:
+			return int(min(int64(left), e.Offset-at)), true
+		default:
+			return int(min(int64(left), end-at)), false
+		}
+	}
+	return left, true
+}
+
+// A bitmap is a set of indexes of chunks.
+type bitmap struct {
+	words []uint64
+	n     uint64 // how many there are
+}
+
+func (b *bitmap) set(i int64) {
+	word := int(i / 64)
+	for len(b.words) <= word {
+		b.words = append(b.words, 0)
+	}
+	if bit := uint64(1) << (i % 64); b.words[word]&bit == 0 {
+		b.words[word] |= bit
+		b.n++
+	}
+}
