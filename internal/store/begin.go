@@ -82,8 +82,10 @@ func resumable(u tree.Upload) bool { return u.Size > u.ChunkSize }
 
 // open opens the partial and, for what can be resumed, its journal.
 func (w *writer) open(ctx context.Context) error {
+	w.hub.begun.Add(1)
 	w.hub.index.add(ctx, w.s, w.at.parent)
 	part, made, err := w.hub.openPrivate(ctx, w.at.dir, w.stem+partSuffix)
+	w.hub.begun.Add(1) // who looked in between may not have seen it
 	if err != nil {
 		return w.diskFull(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"transferd/internal/tree"
@@ -145,6 +146,60 @@ func BenchmarkLstat(b *testing.B) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// BenchmarkPut gives files of 4 KiB, several at once, into directories of a
+// thousand.
+func BenchmarkPut(b *testing.B) {
+	for _, fsync := range []tree.Fsync{tree.FsyncAuto, tree.FsyncOff} {
+		for _, workers := range []int{1, 8, 64, 512} {
+			b.Run(fmt.Sprintf("fsync=%d/workers=%d", fsync, workers), func(b *testing.B) {
+				s := benchStore(b)
+				data := treetest.Data(1, 4096)
+				small := treetest.Small("f", data)
+				small.Fsync = fsync
+				b.ReportAllocs()
+				var n atomic.Int64
+				var wg sync.WaitGroup
+				for i := range b.N/1000 + 1 {
+					if err := s.Mkdir(b.Context(), tree.Path(fmt.Sprintf("d%d", i)), 0o755); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ResetTimer()
+				for range workers {
+					wg.Go(func() {
+						for {
+							i := n.Add(1) - 1
+							if i >= int64(b.N) {
+								return
+							}
+							f := small
+							f.Path = tree.Path(fmt.Sprintf("d%d/f%d", i/1000, i))
+							if _, err := s.Put(b.Context(), f); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				wg.Wait()
+			})
+		}
+	}
+}
+
+func BenchmarkGet(b *testing.B) {
+	s := benchStore(b)
+	if _, err := s.Put(b.Context(), treetest.Small("f", treetest.Data(1, 4096))); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Get(b.Context(), "f", 1<<20); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

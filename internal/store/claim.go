@@ -57,6 +57,22 @@ func (c *claims) take(ctx context.Context, key claimKey) (*claim, error) {
 	return cl, nil
 }
 
+// try is take for one who does not wait: nil if anybody has the partial.
+func (c *claims) try(key claimKey) *claim {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held[key] != nil {
+		return nil
+	}
+	if c.held == nil {
+		c.held = map[claimKey]*claim{}
+	}
+	cl := &claim{turn: make(chan struct{}, 1), users: 1}
+	cl.turn <- struct{}{}
+	c.held[key] = cl
+	return cl
+}
+
 // give makes w the holder, and lets the next one begin.
 func (c *claims) give(cl *claim, w *writer) {
 	c.mu.Lock()

@@ -15,6 +15,11 @@ import (
 // follow a symlink. Whoever opened it closes it, and does not use it after.
 type dir struct {
 	fd int // may be an O_PATH handle: good for *at calls, not for reading
+
+	// Of a directory that is held for longer: a handle for syncs, or 0, and
+	// what id returns.
+	list int
+	self dirID
 }
 
 // A dirID tells one directory from another, whatever its path.
@@ -36,9 +41,31 @@ func openAt(at int, path string, flags int, perm uint32) (fd int, err error) {
 	return fd, err
 }
 
-func (d *dir) Close() error { return unix.Close(d.fd) }
+func (d *dir) Close() error {
+	if d.list > 0 {
+		_ = unix.Close(d.list)
+	}
+	return unix.Close(d.fd)
+}
+
+// prepare makes d ready to be held for longer.
+func (d *dir) prepare() error {
+	self, err := d.id()
+	if err != nil {
+		return err
+	}
+	d.self = self
+	// What may not be read is synced as best it can be, when it comes to that.
+	if fd, err := openAt(d.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0); err == nil {
+		d.list = fd
+	}
+	return nil
+}
 
 func (d *dir) id() (dirID, error) {
+	if d.self != (dirID{}) {
+		return d.self, nil
+	}
 	var st unix.Stat_t
 	if err := unix.Fstat(d.fd, &st); err != nil {
 		return dirID{}, err
@@ -101,6 +128,46 @@ func (d *dir) open(name string, flags int, perm tree.Perm, special bool) (*os.Fi
 	return os.NewFile(uintptr(fd), name), nil
 }
 
+// readSmall reads the regular file name, unless it is larger than limit.
+func (d *dir) readSmall(name string, limit int64) (tree.Entry, []byte, error) {
+	fd, err := openAt(d.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err == unix.ENXIO { //nolint:errorlint // a bare errno: a socket
+		return tree.Entry{}, nil, notRegular(tree.KindUnknown, err)
+	}
+	if err != nil {
+		return tree.Entry{}, nil, err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return tree.Entry{}, nil, err
+	}
+	e := entryOf(name, &st)
+	switch {
+	case e.Kind != tree.KindFile:
+		return e, nil, notRegular(e.Kind, nil)
+	case e.Size > limit:
+		return e, nil, tooLarge(e.Size)
+	}
+	data := make([]byte, e.Size)
+	for n := 0; n < len(data); {
+		m, err := unix.Read(fd, data[n:])
+		switch {
+		case err == unix.EINTR: //nolint:errorlint // a bare errno
+			continue
+		case err != nil:
+			return e, nil, err
+		case m == 0:
+			return e, nil, tree.ErrSourceChanged
+		}
+		n += m
+	}
+	if err := unix.Fstat(fd, &st); err != nil {
+		return e, nil, err
+	}
+	return e, data, unchanged(e, entryOf(name, &st))
+}
+
 // openList opens directory name for reading its names. The dir returned is
 // valid as long as the file.
 func (d *dir) openList(name string) (*os.File, *dir, error) {
@@ -155,6 +222,9 @@ func (d *dir) chtimes(name string, atime, mtime *time.Time) error {
 
 // sync makes the names in d durable.
 func (d *dir) sync() error {
+	if d.list > 0 {
+		return retry(func() error { return unix.Fsync(d.list) })
+	}
 	fd, err := openAt(d.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err

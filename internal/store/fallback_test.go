@@ -31,6 +31,10 @@ func lacking(s *Store, what string) {
 		sys.punch = func(*os.File, tree.Extent) error { return unix.ENOTSUP }
 	case "SEEK_HOLE":
 		sys.extents = func(*os.File, int64) ([]tree.Extent, error) { return nil, unix.ENOTSUP }
+	case "O_TMPFILE":
+		sys.makeTemp = func(*dir, tree.Perm) (int, error) { return -1, unix.ENOTSUP }
+	case "syncfs":
+		sys.syncFS = func(*dir) error { return unix.ENOSYS }
 	case "directory fsync":
 		sys.syncDir = func(*dir) error { return unix.EINVAL }
 	}
@@ -39,7 +43,7 @@ func lacking(s *Store, what string) {
 // TestFallbacks runs the whole suite without each of what filesystems lack, and
 // without all of it.
 func TestFallbacks(t *testing.T) {
-	all := []string{"openat2", "renameat2", "hard links", "flock", "fallocate", "SEEK_HOLE", "directory fsync"}
+	all := []string{"openat2", "renameat2", "hard links", "flock", "fallocate", "SEEK_HOLE", "directory fsync", "O_TMPFILE", "syncfs"}
 	for _, test := range append([][]string{all}, func() (each [][]string) {
 		for _, what := range all {
 			each = append(each, []string{what})

@@ -45,6 +45,7 @@ func (s *Store) openFile(ctx context.Context, p tree.Path, flags tree.OpenFlags,
 		// A shared lock tells Sweep that somebody is writing it.
 		_ = s.hub.sys.lock(f, true)
 		s.hub.index.add(ctx, s, p.Parent().String())
+		s.hub.begun.Add(1)
 	}
 	return file, nil
 }

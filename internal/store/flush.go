@@ -38,13 +38,27 @@ func (w *writer) flush() error {
 	w.flushing.Lock()
 	defer w.flushing.Unlock()
 	w.mu.Lock()
-	batch, size := w.pending, w.batch
-	w.pending, w.batch = nil, 0
+	batch, again, size := w.pending, w.again, w.batch
+	w.pending, w.again, w.batch = nil, nil, 0
 	err := w.fault
 	w.mu.Unlock()
 	if err == nil && len(batch) > 0 {
 		err = w.makeDurable(batch)
 	}
+	durable, err := w.settleBatch(batch, again, size, err)
+	if err != nil {
+		return err
+	}
+	// Only here, and still alone: whoever hears of a chunk may forget it.
+	if len(durable) > 0 && w.u.Durable != nil && w.u.Fsync != tree.FsyncOff {
+		w.u.Durable(durable)
+	}
+	return nil
+}
+
+// settleBatch takes the result of making batch durable, and returns the chunks
+// that have become so, and those of again, which came a second time.
+func (w *writer) settleBatch(batch []record, again []int64, size int64, err error) ([]int64, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.unsynced -= size
@@ -52,15 +66,22 @@ func (w *writer) flush() error {
 	w.room = make(chan struct{})
 	if err != nil {
 		w.fault = err
-		return err
+		return nil, err
 	}
+	durable := make([]int64, 0, len(batch)+len(again))
 	for _, r := range batch {
 		if st, ok := w.chunks[r.index]; ok && st.value == r.value && !st.writing {
 			st.recorded = true
 			w.chunks[r.index] = st
+			durable = append(durable, r.index)
 		}
 	}
-	return nil
+	for _, i := range again {
+		if w.chunks[i].recorded {
+			durable = append(durable, i)
+		}
+	}
+	return durable, nil
 }
 
 func (w *writer) makeDurable(batch []record) error {

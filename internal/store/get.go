@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"transferd/internal/tree"
@@ -56,8 +57,8 @@ func unsettled(e tree.Entry, now time.Time) time.Duration {
 	return ctimeGrain - max(age, 0)
 }
 
-// readSmall reads the file that p leads to, unless it is larger than limit.
-func (s *Store) readSmall(p tree.Path, limit int64) (tree.Entry, []byte, error) {
+// readLinked reads the file that p leads to, unless it is larger than limit.
+func (s *Store) readLinked(p tree.Path, limit int64) (tree.Entry, []byte, error) {
 	f, err := s.lookup(p, 0, 0, true)
 	if err != nil {
 		return tree.Entry{}, nil, err
@@ -71,19 +72,26 @@ func (s *Store) readSmall(p tree.Path, limit int64) (tree.Entry, []byte, error) 
 		return e, nil, tooLarge(e.Size)
 	}
 	data := make([]byte, e.Size)
-	if err := readFull(f, data, 0); err != nil {
+	if err := readFull(f, data, 0); errors.Is(err, io.ErrUnexpectedEOF) {
+		return e, nil, tree.ErrSourceChanged
+	} else if err != nil {
 		return e, nil, err
 	}
 	after, err := fileEntry(f, "")
 	if err != nil {
 		return e, nil, err
 	}
-	if after.Identity() != e.Identity() {
-		return e, nil, tree.ErrSourceChanged
-	}
-	return e, data, nil
+	return e, data, unchanged(e, after)
 }
 
 func tooLarge(size int64) error {
 	return fmt.Errorf("%w: %d bytes at once", errors.ErrUnsupported, size)
+}
+
+// unchanged compares what a file was before it was read with what it was after.
+func unchanged(before, after tree.Entry) error {
+	if before.Identity() != after.Identity() {
+		return tree.ErrSourceChanged
+	}
+	return nil
 }

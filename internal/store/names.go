@@ -151,6 +151,7 @@ func (s *Store) Remove(ctx context.Context, p tree.Path) error {
 		if at.name == "." {
 			return fmt.Errorf("%w: the root stays", fs.ErrPermission)
 		}
+		defer s.hub.moved.Add(1) // what its name led to, it may no longer lead to
 		return at.dir.remove(at.name)
 	})
 }
@@ -196,6 +197,10 @@ func (s *Store) both(ctx context.Context, op string, from, to tree.Path, act fun
 func (s *Store) Rename(ctx context.Context, from, to tree.Path, how tree.RenameMode) error {
 	return s.both(ctx, "rename", from, to, func(a, b place) error {
 		s.unsynced.note(b.dir, to.Parent())
+		defer s.hub.moved.Add(1)
+		if tree.IsPartialName(b.name) {
+			s.hub.begun.Add(1)
+		}
 		if how == tree.RenameNoReplace {
 			return s.hub.renameNoReplace(a, b)
 		}

@@ -27,8 +27,18 @@ func (s *Store) Put(ctx context.Context, f tree.Small) (tree.Receipt, error) {
 	if got := tree.Digest(tree.ChunkValue(f.Data, 0, tree.MinChunkSize, true)); got != f.Digest {
 		return tree.Receipt{}, s.fail("write", f.Path, fmt.Errorf("%w: the bytes make %v, not %v", tree.ErrIntegrity, got, f.Digest))
 	}
-	return s.putAlone(ctx, f)
+	if f.InPlace || f.Verify == tree.VerifyFull {
+		return s.putAlone(ctx, f)
+	}
+	r, err := s.putFast(ctx, &f)
+	if errors.Is(err, errAlone) {
+		return s.putAlone(ctx, f)
+	}
+	return r, s.fail("write", f.Path, err)
 }
+
+// errAlone: this file is a case for putAlone.
+var errAlone = errors.New("not with others")
 
 // putAlone is Put by way of Begin: for what is written in place, for devices
 // and FIFOs, where another run of the same upload has left something or is at

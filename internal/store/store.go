@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"transferd/internal/tree"
@@ -51,6 +52,7 @@ type Store struct {
 	closed bool
 
 	unsynced unsyncedDirs
+	held     heldDirs
 }
 
 // Open returns the tree below the directory root. Nothing leaves it: ".." and
@@ -122,6 +124,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
+	s.held.close()
 	return errors.Join(err, s.base.Close())
 }
 
@@ -137,6 +140,9 @@ type hub struct {
 
 	claims  claims
 	dirs    dirSyncs
+	puts    putGroups
+	begun   atomic.Uint64 // partials that were made, or may have been
+	moved   atomic.Uint64 // names that were moved or removed
 	index   *index // nil without a StateDir
 	names   ownerNames
 	umask   func() tree.Perm
@@ -159,13 +165,17 @@ func newHub(o Options) *hub {
 		log:    o.Log,
 		sys:    systemCalls(),
 		tuning: tuning{
-			batchBytes: 64 << 20,
+			// Half of maxPending, which is also what a peer sends before it wants
+			// to hear of something durable: one half is written while the other
+			// is synced, and neither side waits for the other.
+			batchBytes: 48 << 20,
 			batchEvery: time.Second,
 			maxPending: 96 << 20,
 			lockWait:   15 * time.Second,
 			lockPoll:   100 * time.Millisecond,
 		},
 		umask: sync.OnceValue(processUmask),
+		puts:  newPutGroups(),
 	}
 	if h.now == nil {
 		h.now = time.Now

@@ -36,6 +36,15 @@ type calls struct {
 	sync     func(f *os.File) error
 	syncDir  func(d *dir) error
 	syncFS   func(d *dir) error // everything on the filesystem of d
+
+	// Files without a name, by their handle. makeTemp is nil where the system
+	// has none, and errors.ErrUnsupported where the filesystem has none: Put
+	// goes through Begin there.
+	makeTemp  func(d *dir, perm tree.Perm) (fd int, err error)
+	writeTemp func(fd int, data []byte) error
+	syncTemp  func(fd int) error
+	lostTemp  func(fd int) error // after syncFS: whether a write of this file was lost
+	linkTemp  func(fd int, to *dir, name string) error
 }
 
 // A step is one change of the disk that recovery depends on, told to hub.trace
@@ -61,6 +70,8 @@ const (
 	stepSyncDir  stepOp = "syncdir"
 	stepRename   stepOp = "rename"
 	stepRemove   stepOp = "remove"
+	stepLink     stepOp = "link" // of a file that has no name yet
+	stepSyncFS   stepOp = "syncfs"
 )
 
 // before tells a test that a step comes. An error stops the step: the test

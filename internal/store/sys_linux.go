@@ -37,6 +37,12 @@ func systemCalls() calls {
 		sync:    (*os.File).Sync,
 		syncDir: (*dir).sync,
 		syncFS:  (*dir).syncFS,
+
+		makeTemp:  makeTemp,
+		writeTemp: writeTemp,
+		syncTemp:  func(fd int) error { return retry(func() error { return unix.Fsync(fd) }) },
+		lostTemp:  lostTemp,
+		linkTemp:  linkTemp,
 	}
 }
 
@@ -120,16 +126,22 @@ func fileChtimes(f *os.File, atime, mtime *time.Time) error {
 	if err != nil {
 		return err
 	}
-	return control(f, func(fd int) error {
-		err := unix.UtimesNanoAt(fd, "", ts[:], unix.AT_EMPTY_PATH)
-		if err == unix.EINVAL || err == unix.ENOENT { // a kernel before 5.8
-			return unix.UtimesNanoAt(unix.AT_FDCWD, procPath(fd), ts[:], 0)
-		}
-		return err
-	})
+	return control(f, func(fd int) error { return fdChtimes(fd, &ts) })
 }
 
+func fdChtimes(fd int, ts *[2]unix.Timespec) error {
+	err := unix.UtimesNanoAt(fd, "", ts[:], unix.AT_EMPTY_PATH)
+	if err == unix.EINVAL || err == unix.ENOENT { // a kernel before 5.8
+		return unix.UtimesNanoAt(unix.AT_FDCWD, procPath(fd), ts[:], 0)
+	}
+	return err
+}
+
+// syncFS reports writes that were lost since d was opened for syncs.
 func (d *dir) syncFS() error {
+	if d.list > 0 {
+		return unix.Syncfs(d.list)
+	}
 	fd, err := openAt(d.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err

@@ -39,6 +39,7 @@ type writer struct {
 	mu       sync.Mutex
 	chunks   map[int64]chunkState
 	pending  []record      // written, to be made durable and recorded
+	again    []int64       // came a second time, to be announced once more
 	batch    int64         // bytes of pending
 	unsynced int64         // bytes taken and not yet durable
 	room     chan struct{} // closed and made anew when unsynced shrinks
@@ -84,6 +85,9 @@ func (w *writer) WriteChunk(ctx context.Context, c tree.Chunk) error {
 	if err != nil {
 		return w.fail("write", err)
 	}
+	if w.repeated(c) {
+		return nil
+	}
 	size := int64(len(c.Data))
 	if err := w.reserve(ctx, size); err != nil {
 		return w.fail("write", err)
@@ -120,6 +124,24 @@ func (w *writer) check(c tree.Chunk) (tree.Extent, error) {
 		return x, fmt.Errorf("%w: chunk %d of %d bytes, not %d", fs.ErrInvalid, c.Index, x.Length, want.Length)
 	}
 	return x, nil
+}
+
+// repeated reports whether this run has c already, as it is: a stream was lost
+// before its acknowledgement, and c was sent again on another. It is announced
+// once more with the next batch.
+func (w *writer) repeated(c tree.Chunk) bool {
+	if w.journal == nil {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	st, known := w.chunks[c.Index]
+	if !known || w.fault != nil || st.writing || (st.kept && !st.checked) || st.value != c.Value || st.size != int64(len(c.Data)) {
+		return false
+	}
+	w.again = append(w.again, c.Index)
+	signal(w.first)
+	return true
 }
 
 // reserve waits until n bytes more may be taken.
@@ -269,7 +291,10 @@ func signal(c chan struct{}) {
 }
 
 // diskFull adds to an error about a full disk which disk it is.
-func (w *writer) diskFull(err error) error {
+func (w *writer) diskFull(err error) error { return w.s.diskFull(w.at.dir, w.u.Path, err) }
+
+// diskFull is for an error of writing p, which lies in d.
+func (s *Store) diskFull(d *dir, p tree.Path, err error) error {
 	if errors.Is(err, tree.ErrNoSpace) || errors.Is(err, tree.ErrQuota) {
 		return err // it says so already
 	}
@@ -277,9 +302,9 @@ func (w *writer) diskFull(err error) error {
 	if !errors.Is(is, tree.ErrNoSpace) && !errors.Is(is, tree.ErrQuota) {
 		return err
 	}
-	disk := "the disk of directory " + w.s.at.Append(w.u.Path.Parent()).String()
-	if w.s.where == "" { // of a confined tree nobody learns where it lies
-		if id, ierr := w.at.dir.id(); ierr == nil {
+	disk := "the disk of directory " + s.at.Append(p.Parent()).String()
+	if s.where == "" { // of a confined tree nobody learns where it lies
+		if id, ierr := d.id(); ierr == nil {
 			disk = cmp.Or(mountPoint(id.dev), disk)
 		}
 	}
