@@ -27,14 +27,16 @@ var allowed = map[string][]string{
 	"internal/store":    {"internal/tree"},
 	"internal/session":  {"auth", "internal/tree"},
 
+	"internal/admission": {"auth", "internal/session"},
+
 	"internal/transport/native": {"internal/tree", "protocol"},
 	"internal/transport/sftp":   {"internal/tree"},
 	"internal/transport":        {"auth", "internal/transport/native", "internal/transport/sftp", "internal/tree", "internal/wire", "protocol"},
 
-	"internal/sshd": {"auth", "internal/session", "internal/transport/native", "internal/transport/sftp", "internal/tree", "internal/wire", "protocol"},
-	"internal/tcpd": {"auth", "internal/session", "internal/transport/native", "internal/tree", "internal/wire", "protocol"},
+	"internal/sshd": {"auth", "internal/admission", "internal/session", "internal/transport/native", "internal/transport/sftp", "internal/tree", "internal/wire", "protocol"},
+	"internal/tcpd": {"auth", "internal/admission", "internal/session", "internal/transport/native", "internal/tree", "internal/wire", "protocol"},
 	"internal/daemon": {
-		"auth", "config", "internal/session", "internal/sshd", "internal/store", "internal/tcpd", "internal/transport/native",
+		"auth", "config", "internal/admission", "internal/session", "internal/sshd", "internal/store", "internal/tcpd", "internal/transport/native",
 		"internal/transport/sftp", "internal/tree", "protocol",
 	},
 
@@ -65,7 +67,7 @@ var alsoInTests = map[string][]string{
 var only = map[string][]string{
 	"github.com/spf13/viper":  {"config"},
 	"github.com/pkg/sftp":     {"internal/transport/sftp"},
-	"golang.org/x/crypto/ssh": {"auth", "internal/sshd", "internal/transport"},
+	"golang.org/x/crypto/ssh": {"auth", "internal/admission", "internal/sshd", "internal/tcpd", "internal/transport"},
 }
 
 // onlyInTests lists the packages whose tests may do so too.

@@ -9,11 +9,13 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"transferd/internal/admission"
 	"transferd/internal/transport/sftp"
+	"transferd/protocol"
 )
 
-// A channel is one session channel (RFC 4254, section 6): one SFTP session, or
-// a refusal.
+// A channel is one session channel (RFC 4254, section 6): one SFTP session, one
+// stream of the native protocol, or a refusal.
 type channel struct {
 	conn     *connection
 	ssh      ssh.Channel
@@ -22,6 +24,7 @@ type channel struct {
 
 	raw     atomic.Bool  // the client's terminal is in raw mode
 	serving atomic.Bool  // there is an SFTP session on it
+	stream  atomic.Bool  // there is a stream of the native protocol on it
 	reading atomic.Bool  // waiting for the client
 	writing atomic.Int32 // Writes that wait for the client
 	data    *moment      // of the last byte
@@ -46,7 +49,7 @@ func (ch *channel) serve(ctx context.Context) {
 		start := what != nil && !running
 		if r.WantReply {
 			if err := r.Reply(ok || start, nil); err != nil {
-				ch.conn.log.DebugContext(ctx, "answer a request", "type", short(r.Type), "err", err)
+				ch.conn.log.DebugContext(ctx, "answer a request", "type", admission.Short(r.Type), "err", err)
 			}
 		}
 		if start {
@@ -62,10 +65,15 @@ func (ch *channel) wish(ctx context.Context, r *ssh.Request) (what func(context.
 	switch r.Type {
 	case "subsystem":
 		var wanted struct{ Name string }
-		if ssh.Unmarshal(r.Payload, &wanted) == nil && wanted.Name == "sftp" {
-			return ch.sftp, false
+		if ssh.Unmarshal(r.Payload, &wanted) == nil {
+			switch {
+			case wanted.Name == "sftp":
+				return ch.sftp, false
+			case wanted.Name == protocol.Subsystem && ch.conn.server.native != nil:
+				return ch.native, false
+			}
 		}
-		ch.conn.log.InfoContext(ctx, "subsystem refused", "name", short(wanted.Name))
+		ch.conn.log.InfoContext(ctx, "subsystem refused", "name", admission.Short(wanted.Name))
 		return ch.refuse(confined), false
 	case "exec", "shell":
 		ch.conn.log.InfoContext(ctx, "command refused", "type", r.Type)
@@ -88,7 +96,7 @@ func (ch *channel) run(ctx context.Context, what func(context.Context) error) {
 		_, _ = ch.ssh.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status}))
 		_ = ch.ssh.Close()
 	}()
-	defer recovered(ctx, ch.conn.log)
+	defer admission.Recovered(ctx, ch.conn.log)
 	switch err := what(ctx); {
 	case err == nil:
 		status = 0
@@ -96,7 +104,7 @@ func (ch *channel) run(ctx context.Context, what func(context.Context) error) {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		ch.conn.log.InfoContext(ctx, "the client went away in the middle of a request")
 	default:
-		ch.conn.log.WarnContext(ctx, "sftp session", "err", err)
+		ch.conn.log.WarnContext(ctx, "session", "err", err)
 	}
 }
 
@@ -118,14 +126,14 @@ func (ch *channel) refuse(text string) func(context.Context) error {
 // sftp serves the session of this login.
 func (ch *channel) sftp(ctx context.Context) error {
 	log := ch.conn.log
-	if command := ch.conn.login.Grant.ForceCommand; command != "" && command != "internal-sftp" {
-		log.InfoContext(ctx, "sftp refused", "reason", "the key is bound to another command")
-		return ch.refuse("this key is bound to another command and cannot be used for file transfer")(ctx)
+	if err := ch.conn.login.Files(); err != nil {
+		log.InfoContext(ctx, "sftp refused", "reason", err)
+		return ch.refuse(err.Error())(ctx)
 	}
 	tree, err := ch.conn.openSession(ctx)
 	if err != nil {
 		log.ErrorContext(ctx, "open the session", "err", err)
-		return ch.refuse("the directory of this account cannot be opened: ask who runs this server to look into its log")(ctx)
+		return ch.refuse(noRoot)(ctx)
 	}
 	log.DebugContext(ctx, "sftp session begins")
 	defer log.DebugContext(ctx, "sftp session ends")

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"transferd/internal/admission"
 	"transferd/internal/session"
 	"transferd/internal/transport/sftp"
 	"transferd/internal/wire"
@@ -28,6 +29,9 @@ const (
 
 	// confined is what everybody hears who asks for more than files.
 	confined = "this account is confined to file transfer: use sftp, scp (not -O) or transfer"
+
+	// noRoot is what somebody hears whose session cannot be opened.
+	noRoot = "the directory of this account cannot be opened: ask who runs this server to look into its log"
 
 	// dismissGrace is how long a client that finds no place is listened to.
 	dismissGrace = 10 * time.Second
@@ -57,6 +61,8 @@ type connection struct {
 	closed    bool // no new channels
 	finishing bool // those that there are have to end
 
+	guests sync.WaitGroup // native sessions that work on the session
+
 	open    sync.Mutex // held while the session is being opened
 	session *session.Session
 	done    func() error
@@ -75,7 +81,7 @@ func (c *connection) serve(ctx context.Context, channels <-chan ssh.NewChannel, 
 		}
 		serving.Go(func() {
 			defer c.forget(ch)
-			defer recovered(ctx, c.log)
+			defer admission.Recovered(ctx, c.log)
 			ch.serve(ctx)
 		})
 	}
@@ -89,7 +95,7 @@ func (c *connection) serve(ctx context.Context, channels <-chan ssh.NewChannel, 
 // accept takes a new channel, or refuses it and returns nil.
 func (c *connection) accept(ctx context.Context, request ssh.NewChannel) *channel {
 	if reason, text := c.admit(request.ChannelType()); text != "" {
-		c.log.InfoContext(ctx, "channel refused", "type", short(request.ChannelType()), "reason", text)
+		c.log.InfoContext(ctx, "channel refused", "type", admission.Short(request.ChannelType()), "reason", text)
 		if err := request.Reject(reason, text); err != nil {
 			c.log.DebugContext(ctx, "refuse a channel", "err", err)
 		}
@@ -180,6 +186,7 @@ func (c *connection) openSession(ctx context.Context) (*session.Session, error) 
 }
 
 func (c *connection) closeSession(ctx context.Context) {
+	c.guests.Wait()
 	c.open.Lock()
 	defer c.open.Unlock()
 	if c.done == nil {
@@ -191,7 +198,8 @@ func (c *connection) closeSession(ctx context.Context) {
 }
 
 // finish brings every channel to its end: each is closed as soon as it is
-// quiet, and after quietGrace in any case. Then the connection is closed.
+// quiet, and after quietGrace in any case. Streams of the native protocol end
+// by themselves, for their server is shut down too. Then the connection is closed.
 func (c *connection) finish(ctx context.Context) {
 	c.mu.Lock()
 	c.closed, c.finishing = true, true
@@ -202,6 +210,10 @@ func (c *connection) finish(ctx context.Context) {
 	var closing sync.WaitGroup
 	for _, ch := range channels {
 		closing.Go(func() {
+			if ch.stream.Load() {
+				ch.waitServed(ctx)
+				return
+			}
 			ch.waitQuiet(limit)
 			// The client answers with a close of its own. Until then what it
 			// has sent before is still read, so nothing that arrived is lost.

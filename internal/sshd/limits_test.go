@@ -98,8 +98,8 @@ func TestAThousandStalledHandshakesKeepNobodyOut(t *testing.T) {
 			if _, err := sftpChannel(client); err != nil {
 				t.Error(err)
 			}
-			if r.server.handshakes.count > 100 {
-				t.Errorf("%d handshakes are pending, the limit is 100", r.server.handshakes.count)
+			if r.server.handshakes.Len() > 100 {
+				t.Errorf("%d handshakes are pending, the limit is 100", r.server.handshakes.Len())
 			}
 			_ = client.Close()
 			for _, conn := range stalled {

@@ -7,12 +7,12 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
 	"transferd/auth"
+	"transferd/internal/admission"
 )
 
 // version is what the server says it is, before anything else.
@@ -21,17 +21,15 @@ const version = "SSH-2.0-transferd"
 // maxAuthTries is how many keys a client may try, as in OpenSSH.
 const maxAuthTries = 6
 
-// grantKey is where the callbacks leave the grant in ssh.Permissions.ExtraData.
-type grantKey struct{}
+// provedKey is where the callbacks leave what was proved in
+// ssh.Permissions.ExtraData.
+type provedKey struct{}
 
-// A refusal is why a key did not do. It is for the log; the client only learns
-// that there was one.
-type refusal struct {
-	user, key string
-	reason    error
+// A proved is a key that its client has proved to hold, and what it opens.
+type proved struct {
+	key   ssh.PublicKey
+	grant auth.Grant
 }
-
-func (r *refusal) Error() string { return "login refused" }
 
 // serverConfig returns the rules of one handshake. Neither an unknown user nor
 // a wrong key gets an answer that the other would not get.
@@ -52,7 +50,7 @@ func (s *Server) serverConfig(ctx context.Context, log *slog.Logger) *ssh.Server
 		PublicKeyCallback: func(conn ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 			grant, err := s.authorize(ctx, conn, key)
 			if err != nil {
-				log.DebugContext(ctx, "key refused", "user", short(conn.User()), "key", auth.Fingerprint(key), "reason", brief(err))
+				log.DebugContext(ctx, "key refused", "user", admission.Short(conn.User()), "key", auth.Fingerprint(key), "reason", admission.Brief(err))
 				return nil, err
 			}
 			perms := &ssh.Permissions{}
@@ -71,7 +69,7 @@ func (s *Server) serverConfig(ctx context.Context, log *slog.Logger) *ssh.Server
 			}
 			return &ssh.Permissions{
 				Extensions: perms.Extensions,
-				ExtraData:  map[any]any{grantKey{}: grant},
+				ExtraData:  map[any]any{provedKey{}: proved{key, grant}},
 			}, nil
 		},
 	}
@@ -82,7 +80,7 @@ func (s *Server) serverConfig(ctx context.Context, log *slog.Logger) *ssh.Server
 }
 
 // authorize asks whether key may log in as the user that conn names. Its error
-// is a *refusal.
+// is a *admission.Refusal.
 func (s *Server) authorize(ctx context.Context, conn ssh.ConnMetadata, key ssh.PublicKey) (auth.Grant, error) {
 	var grant auth.Grant
 	keys, err := s.accounts.Keys(ctx, conn.User())
@@ -90,34 +88,24 @@ func (s *Server) authorize(ctx context.Context, conn ssh.ConnMetadata, key ssh.P
 		grant, err = keys.Authorize(auth.LoginRequest{
 			User:   conn.User(),
 			Key:    key,
-			Remote: remoteOf(conn.RemoteAddr()).Addr(),
+			Remote: admission.RemoteOf(conn.RemoteAddr()).Addr(),
 			Now:    time.Now(),
 		})
 	}
 	if err != nil {
-		return auth.Grant{}, &refusal{short(conn.User()), auth.Fingerprint(key), err}
+		return auth.Grant{}, &admission.Refusal{User: conn.User(), Key: auth.Fingerprint(key), Reason: err}
 	}
 	return grant, nil
 }
 
-// grantOf returns what VerifiedPublicKeyCallback has left.
-func grantOf(perms *ssh.Permissions) (auth.Grant, error) {
+// provedBy returns what VerifiedPublicKeyCallback has left.
+func provedBy(perms *ssh.Permissions) (proved, error) {
 	if perms != nil {
-		if grant, ok := perms.ExtraData[grantKey{}].(auth.Grant); ok {
-			return grant, nil
+		if p, ok := perms.ExtraData[provedKey{}].(proved); ok {
+			return p, nil
 		}
 	}
-	return auth.Grant{}, fmt.Errorf("%w: no grant", auth.ErrAuth)
-}
-
-// remoteOf returns the peer's address; the zero one if it has no IP address.
-func remoteOf(addr net.Addr) netip.AddrPort {
-	tcp, ok := addr.(*net.TCPAddr)
-	if !ok {
-		return netip.AddrPort{}
-	}
-	port := tcp.AddrPort()
-	return netip.AddrPortFrom(port.Addr().Unmap(), port.Port())
+	return proved{}, fmt.Errorf("%w: no grant", auth.ErrAuth)
 }
 
 // logRefused tells of a login that did not come about, by the last key that was
@@ -125,7 +113,7 @@ func remoteOf(addr net.Addr) netip.AddrPort {
 func logRefused(ctx context.Context, log *slog.Logger, took time.Duration, err error) {
 	var (
 		all  *ssh.ServerAuthError
-		last *refusal
+		last *admission.Refusal
 	)
 	if errors.As(err, &all) {
 		for _, one := range all.Errors {
@@ -135,34 +123,10 @@ func logRefused(ctx context.Context, log *slog.Logger, took time.Duration, err e
 	log = log.With("seconds", took.Seconds())
 	switch {
 	case last != nil:
-		level := slog.LevelInfo
-		if !errors.Is(last.reason, auth.ErrAuth) {
-			level = slog.LevelWarn // not the client's fault: a keys file that cannot be read, say
-		}
-		log.Log(ctx, level, "login refused", "user", last.user, "key", last.key, "reason", brief(last.reason))
+		last.Log(ctx, log)
 	case errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed):
 		log.DebugContext(ctx, "no login", "err", err)
 	default:
-		log.InfoContext(ctx, "no login", "err", brief(err))
+		log.InfoContext(ctx, "no login", "err", admission.Brief(err))
 	}
-}
-
-// brief is what err says, cut: names of algorithms and what a certificate holds
-// are the stranger's own words, of which he has a quarter of a megabyte.
-func brief(err error) string {
-	const enough = 512
-	text := err.Error()
-	if len(text) > enough {
-		return text[:enough] + "…"
-	}
-	return text
-}
-
-// short keeps what a stranger calls himself from filling the log.
-func short(user string) string {
-	const enough = 64
-	if len(user) > enough {
-		return user[:enough] + "…"
-	}
-	return user
 }

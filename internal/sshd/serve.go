@@ -2,16 +2,16 @@ package sshd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"runtime/debug"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
+	"transferd/internal/admission"
 	"transferd/internal/transport/sftp"
 	"transferd/internal/wire"
 )
@@ -20,99 +20,35 @@ import (
 // closes l and returns nil; connections that are established go on until
 // Shutdown. Any other error is the listener's.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	if !s.track(l) {
-		return l.Close() // Shutdown was faster than the goroutine that calls us
-	}
-	defer s.untrack(l)
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
-	defer stop()
-	// Sessions outlive the accepting: Shutdown ends them in good order.
-	base := context.WithoutCancel(ctx)
-	var pause time.Duration
-	for {
-		conn, err := l.Accept()
-		switch {
-		case err == nil:
-			pause = 0
-			s.start(base, conn)
-		case ctx.Err() != nil || s.isClosing():
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("accept on %v: %w", l.Addr(), err)
-		default:
-			// Out of file descriptors, most likely; it passes when others end.
-			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			s.log.WarnContext(ctx, "accept", "listener", l.Addr().String(), "err", err, "retry_after", pause)
-			wait(ctx, pause)
-		}
-	}
+	return s.door.Serve(ctx, l, s.start)
 }
 
-// track remembers l for Shutdown, and reports false when that has been called.
-func (s *Server) track(l net.Listener) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		return false
-	}
-	s.listeners[l] = struct{}{}
-	return true
-}
-
-func (s *Server) untrack(l net.Listener) {
-	_ = l.Close() // closed already, or given up
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.listeners, l)
-}
-
-func (s *Server) isClosing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closing
-}
-
-// start serves conn in a goroutine that Shutdown waits for.
+// start serves conn, and returns when nothing of it is left.
 func (s *Server) start(ctx context.Context, conn net.Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		_ = conn.Close()
-		return
-	}
-	s.running.Go(func() {
-		w := wire.New(conn)
-		defer func() { <-w.Done() }()
-		defer func() { _ = w.Close() }()
-		remote := remoteOf(conn.RemoteAddr())
-		log := s.log.With("conn", s.serial.Add(1))
-		defer recovered(ctx, log)
-		s.serveConn(ctx, w, remote, log)
-	})
-}
-
-// recovered is the last belt: what a peer makes panic ends its own connection
-// and nothing else.
-func recovered(ctx context.Context, log *slog.Logger) {
-	if p := recover(); p != nil {
-		log.ErrorContext(ctx, "panic", "cause", fmt.Sprint(p), "stack", string(debug.Stack()))
-	}
+	wire.Tune(conn)
+	w := wire.New(conn)
+	defer func() { <-w.Done() }()
+	defer func() { _ = w.Close() }()
+	remote := admission.RemoteOf(conn.RemoteAddr())
+	log := s.log.With("conn", s.serial.Add(1))
+	defer admission.Recovered(ctx, log)
+	s.serveConn(ctx, w, remote, log)
 }
 
 // serveConn returns when everything of the connection has ended.
 func (s *Server) serveConn(ctx context.Context, w *wire.Conn, remote netip.AddrPort, log *slog.Logger) {
 	log.DebugContext(ctx, "connection accepted", "remote", remote)
 	limits := s.limits.Load()
-	place := s.handshakes.add(remote.Addr(), limits.Handshakes, w.Abort)
+	place := s.handshakes.Add(remote.Addr(), limits.Handshakes, w.Abort)
 	waiting := true
 	leave := func() {
 		if waiting {
 			waiting = false
-			s.handshakes.remove(place)
+			s.handshakes.Remove(place)
 		}
 	}
 	defer leave()
-	if s.isClosing() {
+	if s.door.Closed() {
 		return // Shutdown may have looked at the pool before we were in it
 	}
 
@@ -129,18 +65,18 @@ func (s *Server) serveConn(ctx context.Context, w *wire.Conn, remote netip.AddrP
 		return
 	}
 	defer hangUp(conn, channels, requests)
-	grant, err := grantOf(conn.Permissions)
+	proved, err := provedBy(conn.Permissions)
 	if err != nil {
 		log.ErrorContext(ctx, "login without a grant", "err", err)
 		return
 	}
 	log = log.With("user", conn.User())
-	if err := s.admission.enter(remote.Addr(), limits); err != nil {
+	if err := s.visitors.Enter(remote.Addr(), limits); err != nil {
 		log.WarnContext(ctx, "connection refused", "remote", remote, "reason", err)
 		dismiss(conn, channels, requests, err)
 		return
 	}
-	defer s.admission.leave(remote.Addr())
+	defer s.visitors.Leave(remote.Addr())
 	leave()
 	w.Grow()
 	if err := w.SetDeadline(time.Time{}); err != nil {
@@ -153,7 +89,7 @@ func (s *Server) serveConn(ctx context.Context, w *wire.Conn, remote netip.AddrP
 		server:   s,
 		wire:     w,
 		conn:     conn,
-		login:    Login{User: conn.User(), Remote: remote, Grant: grant},
+		login:    Login{User: conn.User(), Remote: remote, Key: proved.key, Grant: proved.grant},
 		log:      log,
 		cut:      func() { cancel(); _ = conn.Close() },
 		data:     newMoment(),
@@ -165,7 +101,7 @@ func (s *Server) serveConn(ctx context.Context, w *wire.Conn, remote netip.AddrP
 		return
 	}
 	defer s.delist(c)
-	log.InfoContext(ctx, "login", "remote", remote, "key", grant.Fingerprint, "granted_by", grant.Source,
+	log.InfoContext(ctx, "login", "remote", remote, "key", proved.grant.Fingerprint, "granted_by", proved.grant.Source,
 		"client", string(conn.ClientVersion()))
 	c.serve(ctx, channels, requests)
 	log.InfoContext(ctx, "logout", "seconds", time.Since(begin).Seconds())
@@ -194,23 +130,22 @@ func (s *Server) delist(c *connection) {
 // ctx's error when that has ended too, or after cutGrace. It returns nil if there
 // was nobody left to be cut.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.door.Close()
+	s.handshakes.EvictAll()
 	s.mu.Lock()
 	s.closing = true
-	listeners, conns := s.listeners, s.conns
-	s.listeners = map[net.Listener]struct{}{}
+	conns := s.conns
 	s.conns = map[*connection]struct{}{}
 	s.mu.Unlock()
-	for l := range listeners {
-		_ = l.Close() // Serve reports what is worth it
-	}
-	s.handshakes.evictAll()
+	var finishing sync.WaitGroup
 	for c := range conns {
-		s.running.Go(func() { c.finish(ctx) })
+		finishing.Go(func() { c.finish(ctx) })
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.running.Wait()
+		finishing.Wait()
+		<-s.door.Wait()
 	}()
 	select {
 	case <-done:

@@ -4,19 +4,15 @@
 package sshd
 
 import (
-	"context"
 	"errors"
 	"log/slog"
-	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/crypto/ssh"
 
-	"transferd/auth"
-	"transferd/internal/session"
+	"transferd/internal/admission"
+	"transferd/internal/transport/native"
 	"transferd/internal/transport/sftp"
 )
 
@@ -30,36 +26,28 @@ type Config struct {
 	// Handles is how many files and directories all clients together may have
 	// open; 0 is no limit. A directory takes two of the process's descriptors.
 	Handles int
+
+	// Native serves the subsystem "transfer", beside SFTP; nil: nobody does.
+	// Whoever owns it shuts it down before, or at the same time as, the Server.
+	Native *native.Server
+
+	// Visitors counts those who are logged in, together with the other servers
+	// that it was given to. Nil: these alone.
+	Visitors *admission.Visitors
 }
 
-// Accounts knows who may log in and to what. Its methods are called for every
-// login, by several goroutines at once.
-type Accounts interface {
-	// Keys returns the keys that may log in as user, as they are now. For a
-	// name that nobody has it returns an error, and takes as long as for others.
-	Keys(ctx context.Context, user string) (*auth.AuthorizedKeys, error)
+// What a server knows of those who come, whatever they speak.
+type (
+	// Accounts knows who may log in and to what. Open is called once for a
+	// connection, when the first channel wants files.
+	Accounts = admission.Accounts
 
-	// Open makes the session of a login that Keys has granted. It is called
-	// once for a connection, when the first channel wants files; the Server
-	// calls done when the last channel has ended.
-	Open(ctx context.Context, l Login) (s *session.Session, done func() error, err error)
-}
+	// A Login is a connection whose client has proved who it is.
+	Login = admission.Login
 
-// A Login is a connection whose client has proved who it is.
-type Login struct {
-	User   string
-	Remote netip.AddrPort
-	Grant  auth.Grant
-}
-
-// Limits bounds what clients may use. A zero field is no limit.
-type Limits struct {
-	Connections      int // that are logged in
-	PerSource        int // of those, from one IPv4 address or IPv6 /64
-	Handshakes       int // that are not logged in yet
-	HandshakeTimeout time.Duration
-	IdleTimeout      time.Duration // without data on any channel
-}
+	// Limits bounds what clients may use.
+	Limits = admission.Limits
+)
 
 // A Server serves SSH on any number of listeners. New makes it; all methods are
 // safe for concurrent use.
@@ -67,20 +55,20 @@ type Server struct {
 	// config
 	accounts Accounts
 	hostKeys []ssh.Signer
+	native   *native.Server // may be nil
 	log      *slog.Logger
 
 	// state
 	handles    *sftp.Handles // of all connections
 	limits     atomic.Pointer[Limits]
-	handshakes *handshakes
-	admission  *admission
+	door       *admission.Door
+	handshakes *admission.Pool
+	visitors   *admission.Visitors
 	serial     atomic.Uint64 // of connections, for the log
-	running    sync.WaitGroup
 
-	mu        sync.Mutex // guards what follows
-	closing   bool
-	listeners map[net.Listener]struct{}
-	conns     map[*connection]struct{} // that are logged in
+	mu      sync.Mutex // guards what follows
+	closing bool
+	conns   map[*connection]struct{} // that are logged in
 }
 
 // New returns a server that serves nothing yet.
@@ -93,10 +81,14 @@ func New(c Config) (*Server, error) {
 		hostKeys:   c.HostKeys,
 		log:        c.Log,
 		handles:    sftp.NewHandles(c.Handles, nil),
-		handshakes: newHandshakes(),
-		admission:  newAdmission(),
-		listeners:  map[net.Listener]struct{}{},
+		native:     c.Native,
+		door:       admission.NewDoor(c.Log),
+		handshakes: admission.NewPool(),
+		visitors:   c.Visitors,
 		conns:      map[*connection]struct{}{},
+	}
+	if s.visitors == nil {
+		s.visitors = admission.NewVisitors()
 	}
 	s.limits.Store(&c.Limits)
 	return s, nil

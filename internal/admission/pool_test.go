@@ -1,4 +1,4 @@
-package sshd
+package admission
 
 import (
 	"net/netip"
@@ -26,21 +26,21 @@ func TestFullPoolEvictsTheOldestOfTheBusiestSource(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			addr := map[string]string{"a": "192.0.2.1", "b": "192.0.2.2", "c": "2001:db8::1", "d": "2001:db8:0:1::1"}
-			h := newHandshakes()
+			p := NewPool()
 			var evicted []string
-			places := map[string]*handshake{}
+			places := map[string]*Place{}
 			for i, source := range strings.Fields(test.add) {
 				n := string(rune('1' + i))
-				places[n] = h.add(netip.MustParseAddr(addr[source]), test.limit, func() { evicted = append(evicted, n) })
+				places[n] = p.Add(netip.MustParseAddr(addr[source]), test.limit, func() { evicted = append(evicted, n) })
 			}
 			if got := strings.Join(evicted, " "); got != test.want {
 				t.Errorf("evicted %q, want %q", got, test.want)
 			}
 			for _, place := range places {
-				h.remove(place) // evicted ones too, as serveConn does
+				p.Remove(place) // evicted ones too, as serveConn does
 			}
-			if h.count != 0 || len(h.sources) != 0 {
-				t.Errorf("after all have left: count %d, sources %v", h.count, h.sources)
+			if p.count != 0 || len(p.sources) != 0 {
+				t.Errorf("after all have left: count %d, sources %v", p.count, p.sources)
 			}
 		})
 	}
@@ -61,22 +61,22 @@ func TestSourceOf(t *testing.T) {
 }
 
 func TestAdmissionCounts(t *testing.T) {
-	a := newAdmission()
+	a := NewVisitors()
 	limits := &Limits{Connections: 3, PerSource: 2}
 	one, two := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	var got []bool
 	for _, source := range []netip.Addr{one, one, one, two, two} {
-		got = append(got, a.enter(source, limits) == nil)
+		got = append(got, a.Enter(source, limits) == nil)
 	}
 	if diff := cmp.Diff([]bool{true, true, false, true, false}, got); diff != "" {
 		t.Errorf("who was let in (-want +got):\n%s", diff)
 	}
-	a.leave(one)
-	if err := a.enter(two, limits); err != nil {
+	a.Leave(one)
+	if err := a.Enter(two, limits); err != nil {
 		t.Errorf("after one has left: %v", err)
 	}
 	for _, source := range []netip.Addr{one, two, two} {
-		a.leave(source)
+		a.Leave(source)
 	}
 	if a.total != 0 || len(a.sources) != 0 {
 		t.Errorf("after all have left: total %d, sources %v", a.total, a.sources)
