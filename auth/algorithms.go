@@ -137,6 +137,10 @@ func (s sha2Signer) Sign(rand io.Reader, data []byte) (*ssh.Signature, error) {
 	return s.SignWithAlgorithm(rand, data, ssh.KeyAlgoRSASHA512)
 }
 
+// LogsIn reports whether key is of a type that people log in with: not DSA, and
+// nothing that is unheard of.
+func LogsIn(key ssh.PublicKey) bool { return slices.Contains(userKeyTypes(), plainType(key)) }
+
 // plainType returns the type of key, or of the key that it certifies.
 func plainType(key ssh.PublicKey) string {
 	if cert, ok := key.(*ssh.Certificate); ok {
