@@ -169,7 +169,7 @@ func (c *Client) session(ctx context.Context) (*clientSession, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !s.begin() {
+	if !s.begin() { //nolint:contextcheck // the session outlives who dialled it
 		s.leave()
 		return nil, tree.ErrClosed
 	}

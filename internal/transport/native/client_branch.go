@@ -56,7 +56,7 @@ func (b *branch) Sub(ctx context.Context, p tree.Path) (tree.SubTree, error) {
 	}
 	sub := &branch{c: b.c, dir: d}
 	if _, _, err := sub.at(ctx); err != nil {
-		d.release()
+		d.release() //nolint:contextcheck // closing outlives who gave up
 		return nil, failed("open", p, err)
 	}
 	return sub, nil
@@ -156,7 +156,7 @@ func (d *heldDir) open(ctx context.Context, s *clientSession) (uint32, error) {
 	}
 	is, err := openDir(ctx, s, protocol.Place{Dir: above, Path: string(d.path)}, h)
 	if err != nil {
-		s.drop(h)
+		s.drop(h) //nolint:contextcheck // closing outlives who gave up
 		return 0, err
 	}
 	d.mu.Lock()
@@ -170,7 +170,7 @@ func (d *heldDir) open(ctx context.Context, s *clientSession) (uint32, error) {
 		d.sess, d.handle, d.is = s, h, is
 		return h, nil
 	}
-	s.drop(h)
+	s.drop(h) //nolint:contextcheck // closing outlives who gave up
 	return 0, err
 }
 

@@ -78,7 +78,7 @@ func (f *fake) greet(s *stream) error {
 	hello := &protocol.ServerHello{
 		Version: 1, MaxData: protocol.MaxData, Extensions: []protocol.Extension{{Name: extensionXattrs}},
 	}
-	if err := errors.Join(s.send(f.t.Context(), 0, hello), s.send(f.t.Context(), 0, &f.welcome)); err != nil {
+	if err := errors.Join(s.post(0, hello), s.post(0, &f.welcome)); err != nil {
 		return err
 	}
 	s.open()

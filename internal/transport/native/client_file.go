@@ -88,7 +88,7 @@ func (b *branch) open(ctx context.Context, p tree.Path, flags protocol.OpenFlags
 		if errors.As(err, &said) {
 			s.names.Release(1)
 		} else {
-			s.drop(h) // it may still be opened
+			s.drop(h) //nolint:contextcheck // it may still be opened, though nobody waits
 		}
 		return nil, failed("open", p, err)
 	}
@@ -155,7 +155,8 @@ func (f *openFile) ReadAt(p []byte, off int64) (int, error) {
 		part := p[i*protocol.MaxRead : min(len(p), (i+1)*protocol.MaxRead)]
 		read := func() (err error) {
 			pieces[i], err = f.s.read(context.Background(), &protocol.Read{
-				Handle: f.handle, Offset: off + int64(i)*protocol.MaxRead, Length: uint32(len(part)), Flags: f.s.readFlags(),
+				Handle: f.handle, Offset: off + int64(i)*protocol.MaxRead, Length: uint32(len(part)), //nolint:gosec // at most MaxRead
+				Flags: f.s.readFlags(),
 			}, part)
 			return err
 		}
@@ -190,7 +191,7 @@ func (f *openFile) ReadChunk(ctx context.Context, p []byte, index, size, chunkSi
 	}
 	f.touched.Store(true)
 	r, err := f.s.read(ctx, &protocol.Read{
-		Handle: f.handle, Offset: tree.ChunkExtent(index, size, chunkSize).Offset, Length: uint32(len(p)),
+		Handle: f.handle, Offset: tree.ChunkExtent(index, size, chunkSize).Offset, Length: uint32(len(p)), //nolint:gosec // just bounded
 		Flags: f.s.readFlags() | protocol.ReadValue, Chunk: uint32(chunkSize),
 	}, p)
 	if err != nil {
@@ -213,7 +214,7 @@ func (f *openFile) HashChunks(ctx context.Context, first, count, size, chunkSize
 	for at := first; at < first+count; {
 		n := min(hashAtOnce, first+count-at)
 		m, err := f.hash(ctx, &protocol.Hash{
-			Handle: f.handle, Chunk: uint32(chunkSize), First: uint64(at), Count: uint32(n),
+			Handle: f.handle, Chunk: uint32(chunkSize), First: uint64(at), Count: uint32(n), //nolint:gosec // at most hashAtOnce
 		})
 		if err != nil {
 			return nil, failed("read", f.path, err)

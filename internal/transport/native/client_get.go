@@ -24,7 +24,8 @@ func (b *branch) Get(ctx context.Context, p tree.Path, limit int64) (tree.Got, e
 	if err != nil {
 		return tree.Got{}, failed("read", p, err)
 	}
-	m := &protocol.Get{Place: place(dir, p), Limit: uint32(max(0, min(limit, int64(s.welcome.Inline))))}
+	limit = max(0, min(limit, int64(s.welcome.Inline)))
+	m := &protocol.Get{Place: place(dir, p), Limit: uint32(limit)} //nolint:gosec // just bounded
 	if s.wantsZstd() {
 		m.Flags = protocol.ReadZstd
 	}

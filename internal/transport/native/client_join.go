@@ -51,18 +51,16 @@ func (s *clientSession) join(ctx context.Context) error {
 // introduce is the handshake of a stream that joins.
 func (s *clientSession) introduce(ctx context.Context, st *stream, number uint32) error {
 	bound := st.conn.Bound
-	switch st.conn.Binding {
-	case protocol.BindingTLS:
+	if st.conn.Binding == protocol.BindingTLS {
 		var err error
 		if bound, err = st.conn.Exporter(protocol.LabelJoin); err != nil {
 			return err
 		}
-	case s.welcome.Binding:
-		if st.conn.Binding == protocol.BindingStdio {
-			bound = s.bound
-		}
-	default:
+	} else if st.conn.Binding != s.welcome.Binding {
 		return fmt.Errorf("the server takes no further streams over %s", st.conn.Transport)
+	}
+	if st.conn.Binding == protocol.BindingStdio {
+		bound = s.bound
 	}
 	join := &protocol.Join{
 		Session: s.welcome.Session,

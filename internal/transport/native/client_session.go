@@ -53,7 +53,7 @@ func newClientSession(c *Client, st *stream, hello *protocol.ServerHello, welcom
 		welcome: welcome,
 		slots:   semaphore.NewWeighted(int64(welcome.Operations)),
 		long:    semaphore.NewWeighted(int64(welcome.Operations) - reserved),
-		room:    semaphore.NewWeighted(int64(min(welcome.Window, math.MaxInt64))), //nolint:gosec // just bounded
+		room:    semaphore.NewWeighted(int64(min(welcome.Window, math.MaxInt64))),
 		names:   semaphore.NewWeighted(int64(welcome.Handles)),
 		dead:    make(chan struct{}),
 	}
