@@ -25,7 +25,7 @@ const (
 	maxSSHSIG = 16 << 10
 )
 
-// ErrSignature: a signature is none, or not by the key over the message.
+// ErrSignature says that a signature is none, or not by the key over the message.
 var ErrSignature = errors.New("the signature is wrong")
 
 // An sshsig is a signature as it travels, behind the magic.

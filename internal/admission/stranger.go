@@ -12,7 +12,7 @@ import (
 	"transferd/auth"
 )
 
-// ErrForced: the key is bound to a command and does not transfer files.
+// ErrForced says that the key is bound to a command and does not transfer files.
 var ErrForced = errors.New("this key is bound to another command and cannot be used for file transfer")
 
 // A Refusal is why a key did not do. It is for the log; the client only learns
@@ -57,7 +57,7 @@ func cut(text string, enough int) string {
 	return text
 }
 
-// Recovered, deferred, is the last belt: what a peer makes panic ends its own
+// Recovered is to be deferred. It is the last belt: what a peer makes panic ends its own
 // connection and nothing else.
 func Recovered(ctx context.Context, log *slog.Logger) {
 	if p := recover(); p != nil {

@@ -191,4 +191,3 @@ func (s *Server) delist(v *visit) {
 	defer s.mu.Unlock()
 	delete(s.inside, v)
 }
-
