@@ -12,7 +12,7 @@ import (
 
 // How a session works with its uploads, in the order of a session's life:
 //
-//	ups := newUploads(…)              one for each session
+//	ups := newServerUploads(…)              one for each session
 //	in := ups.intake(stream)          one for each stream, used by its read loop alone
 //	ups.begin(ctx, stream, id, m, …)  BEGIN; returns at once
 //	u := ups.find(id)                 nil: no upload that is open
@@ -31,8 +31,8 @@ type beginner interface {
 	Begin(ctx context.Context, u tree.Upload) (tree.Writer, error)
 }
 
-// uploads are the uploads of one session. Make it with newUploads.
-type uploads struct {
+// serverUploads are the uploads of one session. Make it with newServerUploads.
+type serverUploads struct {
 	share   *poolShare // of the memory for chunks
 	window  *window    // of the session
 	payload *payloads
@@ -47,10 +47,10 @@ type uploads struct {
 	ended bool
 }
 
-// newUploads returns the uploads of a session whose memory comes from pool and
+// newServerUploads returns the uploads of a session whose memory comes from pool and
 // whose window it shares with PUT and WRITE.
-func newUploads(pool *chunkPool, w *window, payload *payloads, zstd bool, log *slog.Logger) *uploads {
-	return &uploads{
+func newServerUploads(pool *chunkPool, w *window, payload *payloads, zstd bool, log *slog.Logger) *serverUploads {
+	return &serverUploads{
 		share: pool.share(), window: w, payload: payload, zstd: zstd, log: log,
 		open: map[uint64]*serverUpload{},
 	}
@@ -60,7 +60,7 @@ func newUploads(pool *chunkPool, w *window, payload *payloads, zstd bool, log *s
 // go to st. release is called once, just before the last answer goes or when
 // there is nobody to answer: the id is free from then on, and in is not used any
 // more. The upload is suspended when ctx ends.
-func (s *uploads) begin(ctx context.Context, st *stream, id uint64, m *protocol.Begin, in beginner, release func()) {
+func (s *serverUploads) begin(ctx context.Context, st *stream, id uint64, m *protocol.Begin, in beginner, release func()) {
 	u := newServerUpload(ctx, s, st, id, m, release)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,17 +76,17 @@ func (s *uploads) begin(ctx context.Context, st *stream, id uint64, m *protocol.
 }
 
 // find returns the open upload with id, or nil.
-func (s *uploads) find(id uint64) *serverUpload {
+func (s *serverUploads) find(id uint64) *serverUpload {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.open[id]
 }
 
 // intake returns what takes the DATA of a stream.
-func (s *uploads) intake(st *stream) *intake { return &intake{session: s, st: st} }
+func (s *serverUploads) intake(st *stream) *intake { return &intake{session: s, st: st} }
 
 // lost suspends the uploads that came on st; nobody is told.
-func (s *uploads) lost(st *stream) {
+func (s *serverUploads) lost(st *stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, u := range s.open {
@@ -98,7 +98,7 @@ func (s *uploads) lost(st *stream) {
 
 // end suspends all uploads, and returns when what had arrived is durable. No
 // more begin.
-func (s *uploads) end() {
+func (s *serverUploads) end() {
 	s.mu.Lock()
 	s.ended = true
 	for _, u := range s.open {
@@ -109,7 +109,7 @@ func (s *uploads) end() {
 }
 
 // forget takes u out of the open ones.
-func (s *uploads) forget(u *serverUpload) {
+func (s *serverUploads) forget(u *serverUpload) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.open, u.id)

@@ -11,7 +11,7 @@ import (
 // An intake puts together the chunks that come on one stream. It belongs to the
 // read loop of the stream.
 type intake struct {
-	session *uploads
+	session *serverUploads
 	st      *stream
 	half    *assembly // the chunk that has begun to come; nil: none has
 }
@@ -32,8 +32,8 @@ type assembly struct {
 	reading bool
 }
 
-// data takes a DATA for u, and reads its payload from the stream. It waits while
-// there is no memory for the chunk. The error is the end of the stream, or a
+// data takes a DATA for u, nil if that is not open any more, and reads its
+// payload from the stream. It waits while there is no memory for the chunk. The error is the end of the stream, or a
 // *protocol.Error: the peer is broken. What is only wrong with the upload ends
 // that, and what comes for it after its end has crossed the last answer.
 func (in *intake) data(u *serverUpload, m *protocol.Data) error {
@@ -41,6 +41,9 @@ func (in *intake) data(u *serverUpload, m *protocol.Data) error {
 		other := in.half.u
 		in.drop()
 		other.fail(refuse(protocol.CodeWrongOffset, "another upload's data came within a chunk"))
+	}
+	if u == nil {
+		return nil
 	}
 	if m.Encoding == protocol.EncodingZstd && !in.session.zstd {
 		return &protocol.Error{Code: protocol.CodeBadMessage, Type: protocol.TypeData, Field: "encoding"}

@@ -39,7 +39,7 @@ const (
 // A serverUpload is one upload, from BEGIN to its last answer. One goroutine,
 // run, begins and ends it; chunks are written by others.
 type serverUpload struct {
-	session *uploads
+	session *serverUploads
 	st      *stream // that BEGIN came on, and all answers go to
 	id      uint64
 	asked   tree.Upload
@@ -79,7 +79,7 @@ type serverUpload struct {
 	lone     bool                   // of unknown size: chunk 0 has the value of a whole file
 }
 
-func newServerUpload(ctx context.Context, s *uploads, st *stream, id uint64, m *protocol.Begin, release func()) *serverUpload {
+func newServerUpload(ctx context.Context, s *serverUploads, st *stream, id uint64, m *protocol.Begin, release func()) *serverUpload {
 	u := &serverUpload{
 		session: s, st: st, id: id, asked: beginFromWire(m), release: release,
 		gone:     make(chan struct{}),
