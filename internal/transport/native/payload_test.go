@@ -82,6 +82,7 @@ func TestABombMakesNoMemory(t *testing.T) {
 		t.Fatal("unpacked")
 	}
 	result := testing.Benchmark(func(b *testing.B) {
+		b.Helper()
 		for range b.N {
 			_ = z.unpack(protocol.TypeData, dst, protocol.EncodingZstd, big)
 		}

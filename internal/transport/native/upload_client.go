@@ -27,10 +27,9 @@ type upload struct {
 	room *semaphore.Weighted // bytes of the window of BEGUN; good behind begun
 	zip  squeeze
 
-	begun chan struct{}           // closed when all of HAVE is there
-	over  chan struct{}           // closed behind the last answer, or when there will be none
-	life  context.Context         // ends with over, or when chunks are known to be lost
-	give  context.CancelCauseFunc // up: ends life
+	begun chan struct{} // closed when all of HAVE is there
+	over  chan struct{} // closed behind the last answer, or when there will be none
+	ruin  chan struct{} // closed when chunks are known to be lost, and with over
 
 	mu      sync.Mutex
 	flags   protocol.BegunFlags
@@ -44,6 +43,7 @@ type upload struct {
 	last    protocol.Message // the last answer
 	err     error            // why there is none
 	done    bool             // over is closed, or about to be
+	why     error            // why ruin is closed
 }
 
 // A flight is a chunk that was sent, or is being sent, and is not acknowledged.
@@ -115,12 +115,11 @@ func (s *clientSession) startUpload(ctx context.Context, u tree.Upload, dir uint
 		begun:  make(chan struct{}),
 		over:   make(chan struct{}),
 		flying: map[int64]*flight{},
+		ruin:   make(chan struct{}),
 	}
-	w.life, w.give = context.WithCancelCause(context.WithoutCancel(ctx))
 	s.uploads.add(w)
 	var err error
 	if w.id, err = w.lane.start(ctx, w, beginToWire(u, dir)); err != nil {
-		w.give(nil)
 		s.uploads.remove(w)
 		s.long.Release(1)
 		return nil, err
@@ -173,13 +172,13 @@ func (w *upload) takeBegun(m *protocol.Begun) error {
 	switch {
 	case w.started:
 		return violation(protocol.TypeBegun)
-	case m.Chunks > uint64(w.chunks()):
+	case m.Chunks > w.chunks():
 		return &protocol.Error{Code: protocol.CodeBadMessage, Type: protocol.TypeBegun, Field: "chunks"}
 	}
 	w.started = true
 	w.flags = m.Flags
 	w.missing = m.Chunks
-	w.room = semaphore.NewWeighted(int64(min(m.Window, math.MaxInt64))) //nolint:gosec // just bounded
+	w.room = semaphore.NewWeighted(int64(min(m.Window, math.MaxInt64)))
 	if w.missing == 0 {
 		close(w.begun)
 	}
@@ -187,16 +186,16 @@ func (w *upload) takeBegun(m *protocol.Begun) error {
 }
 
 // chunks is how many chunks earlier runs can have left.
-func (w *upload) chunks() int64 {
+func (w *upload) chunks() uint64 {
 	if w.u.Size < 0 {
 		return 0
 	}
-	return tree.ChunkCount(w.u.Size, w.u.ChunkSize)
+	return uint64(tree.ChunkCount(w.u.Size, w.u.ChunkSize)) //nolint:gosec // at least one
 }
 
 func (w *upload) takeHave(m *protocol.Have) error {
 	n := uint64(len(m.Values))
-	if n == 0 || n > w.missing || m.First+n > uint64(w.chunks()) || slices.Contains(m.Values, protocol.Value{}) {
+	if n == 0 || n > w.missing || m.First+n > w.chunks() || slices.Contains(m.Values, protocol.Value{}) {
 		return &protocol.Error{Code: protocol.CodeBadMessage, Type: protocol.TypeHave, Field: "values"}
 	}
 	w.have = append(w.have, *m)
@@ -274,10 +273,18 @@ func (w *upload) ended(err error) {
 			w.drop(i, x)
 		}
 	}
+	close(w.over)
+	w.spoil(errUploadEnded)
 	w.mu.Unlock()
 	w.sess.long.Release(1)
-	close(w.over)
-	w.give(errUploadEnded)
+}
+
+// spoil says that nothing more can come of the upload. The caller holds mu.
+func (w *upload) spoil(err error) {
+	if w.why == nil {
+		w.why = err
+		close(w.ruin)
+	}
 }
 
 // left is told that l has ended. Chunks that went that way and were not
@@ -290,7 +297,7 @@ func (w *upload) left(l *lane, err error) {
 	defer w.mu.Unlock()
 	for _, x := range w.flying {
 		if x.lane == l && x.handed {
-			w.give(err)
+			w.spoil(err)
 		}
 	}
 }

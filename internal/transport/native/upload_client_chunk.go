@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
 
 	"transferd/internal/tree"
 	"transferd/protocol"
@@ -46,7 +49,8 @@ func (w *upload) check(c tree.Chunk) error {
 	n := int64(len(c.Data))
 	fits := c.Index >= 0 && n <= w.u.ChunkSize
 	if size := w.u.Size; size >= 0 && fits {
-		fits = c.Index < w.chunks() && n == tree.ChunkExtent(c.Index, size, w.u.ChunkSize).Length
+		fits = uint64(c.Index) < w.chunks() && //nolint:gosec // not negative
+			n == tree.ChunkExtent(c.Index, size, w.u.ChunkSize).Length
 	}
 	if !fits {
 		return fmt.Errorf("chunk %d has %d bytes", c.Index, n)
@@ -57,13 +61,10 @@ func (w *upload) check(c tree.Chunk) error {
 // enter waits for n bytes of both windows, and for the chunk if it is still
 // under way: RECHECK may have called for one that was sent meanwhile.
 func (w *upload) enter(ctx context.Context, index, n int64) (*flight, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(w.life, cancel)()
-	if err := w.room.Acquire(ctx, n); err != nil {
+	if err := w.reserve(ctx, w.room, n); err != nil {
 		return nil, err
 	}
-	if err := w.sess.room.Acquire(ctx, n); err != nil {
+	if err := w.reserve(ctx, w.sess.room, n); err != nil {
 		w.room.Release(n)
 		return nil, err
 	}
@@ -82,6 +83,7 @@ func (w *upload) enter(ctx context.Context, index, n int64) (*flight, error) {
 			select {
 			case <-before.gone:
 				continue
+			case <-w.ruin:
 			case <-ctx.Done():
 				err = ctx.Err()
 			}
@@ -90,6 +92,25 @@ func (w *upload) enter(ctx context.Context, index, n int64) (*flight, error) {
 		w.sess.room.Release(n)
 		return nil, err
 	}
+}
+
+// reserve waits for n bytes of a window as long as the upload can come to anything.
+func (w *upload) reserve(ctx context.Context, window *semaphore.Weighted, n int64) error {
+	if window.TryAcquire(n) {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer cancel()
+	watch.Go(func() {
+		select {
+		case <-w.ruin:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return window.Acquire(ctx, n)
 }
 
 // choose picks the stream for a chunk, and counts its bytes to its load. What
@@ -112,10 +133,10 @@ func (w *upload) because(ctx context.Context, err error) error {
 		if why := w.outcome(); why != nil {
 			return why
 		}
-		return errUploadEnded
-	case <-w.life.Done():
-		return context.Cause(w.life)
 	default:
+	}
+	if why := w.whyRuined(); why != nil {
+		return why
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()

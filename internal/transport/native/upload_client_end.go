@@ -83,7 +83,7 @@ func (w *upload) runRecheck(ctx context.Context, bad func(index int64)) error {
 	for {
 		select {
 		case <-wake:
-		case <-w.life.Done():
+		case <-w.ruin:
 			return errUploadEnded
 		case <-ctx.Done():
 			w.lane.cancel(w.id)
@@ -120,7 +120,7 @@ func (w *upload) Commit(ctx context.Context, f tree.Final) (tree.Receipt, error)
 }
 
 func (w *upload) commit(ctx context.Context, f tree.Final) (tree.Receipt, error) {
-	if w.life.Err() != nil { // chunks are lost, and COMMIT would wait for them
+	if w.whyRuined() != nil { // chunks are lost, and COMMIT would wait for them
 		err := w.because(ctx, errUploadEnded)
 		return tree.Receipt{}, errors.Join(err, w.close(ctx, &protocol.Suspend{}))
 	}
@@ -143,13 +143,13 @@ func (w *upload) commit(ctx context.Context, f tree.Final) (tree.Receipt, error)
 	w.finish(m)
 	select {
 	case <-w.over:
-	case <-w.life.Done():
+	case <-w.ruin:
 		select {
 		case <-w.over:
 		default: // chunks that COMMIT waits for are lost
 			w.lane.cancel(w.id)
 			if err := w.await(ctx); err != nil {
-				return tree.Receipt{}, context.Cause(w.life)
+				return tree.Receipt{}, w.whyRuined()
 			}
 		}
 	case <-ctx.Done():
@@ -164,15 +164,22 @@ func (w *upload) commit(ctx context.Context, f tree.Final) (tree.Receipt, error)
 	if ok {
 		return receiptFromWire(done), nil
 	}
-	if cause := context.Cause(w.life); isCancelled(w.outcome()) {
+	if why := w.whyRuined(); isCancelled(w.outcome()) {
 		if ctx.Err() != nil {
 			return tree.Receipt{}, ctx.Err()
 		}
-		if !errors.Is(cause, errUploadEnded) {
-			return tree.Receipt{}, cause
+		if !errors.Is(why, errUploadEnded) {
+			return tree.Receipt{}, why
 		}
 	}
 	return tree.Receipt{}, w.outcome()
+}
+
+// whyRuined is why nothing can come of the upload; nil while something can.
+func (w *upload) whyRuined() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.why
 }
 
 // isCancelled reports whether err is the answer to our own CANCEL.

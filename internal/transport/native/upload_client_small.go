@@ -13,13 +13,6 @@ import (
 // another one: on one stream they share records, writes and groups.
 const spill = 1 << 20
 
-// outgoing is what a Client keeps for what it sends.
-type outgoing struct {
-	payloads payloads
-	small    squeeze // of small files
-	puts     puts
-}
-
 // A put is a PUT that waits for its answer.
 type put struct {
 	lane *lane
