@@ -30,7 +30,7 @@ const (
 
 // A file is one file on its way: a job, and how far it has come.
 type file struct {
-	job
+	*job
 	c  *copier
 	id int64
 
@@ -39,6 +39,9 @@ type file struct {
 	ledger        ledger
 	tried         bool // an attempt has read the source
 	committing    bool // an attempt came to its Commit
+	small         bool // it is tried in one piece
+	slot          bool // it has one of copier.large besides
+	xattrs        bool // its copy was to get extended attributes
 	best          int  // the most chunks that a Writer had at its beginning
 	advanced      bool // the last attempt found more of them than all before it
 
@@ -58,8 +61,8 @@ type file struct {
 	bad []int64    // kept chunks that Recheck found wrong
 }
 
-func newFile(c *copier, j job) *file {
-	f := &file{c: c, job: j, id: c.ids.Add(1), size: j.entry.Size}
+func newFile(c *copier, j *job) *file {
+	f := &file{c: c, job: j, id: c.ids.Add(1), size: j.entry.Size, small: j.ways.takes(j)}
 	f.ledger.found = j.entry.Size
 	return f
 }

@@ -22,6 +22,15 @@ const (
 	// localFiles is enough to let one disk group its syncs.
 	localFiles = 16
 
+	// smallFiles is how many are in flight where each takes one round trip
+	// altogether: 10,000 of them over 50 ms in half a second. Their bytes are
+	// bounded by chunkMemory.
+	smallFiles = 1000
+
+	// walkers is how many directories are listed and made at once: each costs a
+	// few round trips too.
+	walkers = 32
+
 	// chunkMemory bounds the bytes of file contents held at once.
 	chunkMemory = 32 << 20
 )
@@ -61,14 +70,20 @@ type copier struct {
 	filter filter
 
 	// state
-	group  *errgroup.Group // file copies in flight
-	memory *semaphore.Weighted
-	pace   *pace
-	bufs   buffers
-	ids    atomic.Int64
-	names  map[string]tree.Entry // what the destination directory holds; nil: not listed
-	dirs   []openDir             // below the roots, to be finished when all files are done
-	roots  []*copiedTree         // to be finished after that, and closed
+	group   *errgroup.Group // whatever runs
+	walks   sync.WaitGroup  // of it what finds files
+	walkers chan struct{}   // a slot for each walk beside the first
+	crew    *crew           // for what takes a round trip or two
+	large   chan struct{}   // a slot for each file that takes more
+	local   chan struct{}   // a slot for each small file that is read from this machine's disk
+	memory  *semaphore.Weighted
+	pace    *pace
+	bufs    buffers
+	ids     atomic.Int64
+	names   *names        // what the destination directory holds; nil: not listed
+	roots   []*copiedTree // to be finished when all files are done, and closed
+	links   links         // of operands
+	said    said
 
 	files, skipped, failed, sent, resumed atomic.Int64
 	settled                               atomic.Int64 // of the found files, in whatever way
@@ -87,38 +102,50 @@ func newCopier(dst Place, srcs []Place, o Options) (*copier, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Files == 0 {
-		o.Files = localFiles
-		for _, p := range append([]Place{dst}, srcs...) {
-			if transportOf(p.Tree) != "" {
-				o.Files = remoteFiles
-			}
-		}
+	between := false // a network is
+	for _, p := range append([]Place{dst}, srcs...) {
+		between = between || transportOf(p.Tree) != ""
 	}
-	return &copier{
-		opt: o, dst: dst, sink: sink, filter: f,
-		memory: semaphore.NewWeighted(chunkMemory),
-		pace:   newPace(o.Bandwidth),
-	}, nil
+	c := &copier{opt: o, dst: dst, sink: sink, filter: f, memory: semaphore.NewWeighted(chunkMemory)}
+	most := o.Files
+	switch {
+	case most > 0:
+		c.walkers = make(chan struct{}, most-1)
+	case between:
+		most, c.walkers = remoteFiles, make(chan struct{}, walkers)
+	default:
+		most, c.walkers = localFiles, make(chan struct{}, localFiles)
+	}
+	c.large, c.local, c.crew = make(chan struct{}, most), make(chan struct{}, min(most, localFiles)), newCrew(most)
+	if !between {
+		// A network is limited where its bytes can be counted: on the wire.
+		c.pace = newPace(o.Bandwidth)
+	}
+	return c, nil
 }
 
 // run copies the operands one after another; their files overlap.
 func (c *copier) run(ctx context.Context, srcs []Place) error {
 	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(c.opt.Files)
-	c.group = group
+	c.group, c.crew.group = group, group
 
-	planErr := c.plan(gctx, srcs)
-	if planErr == nil {
-		c.foundAll()
-	}
+	c.walks.Add(1)
+	group.Go(func() error {
+		defer c.walks.Done()
+		return c.plan(gctx, srcs)
+	})
+	group.Go(func() error {
+		c.walks.Wait()
+		if gctx.Err() == nil {
+			c.foundAll()
+		}
+		c.crew.dismiss()
+		return nil
+	})
 	// A failed file returns an error here only if it must stop all others.
 	err := group.Wait()
 	if err == nil {
-		err = planErr
-	}
-	if err == nil {
-		err = c.finishDirs(ctx)
+		err = c.finishRoots(ctx)
 	}
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
@@ -154,17 +181,19 @@ func (c *copier) operand(ctx context.Context, l landing) error {
 	case l.entry.Kind != tree.KindFile:
 		return c.fail(ctx, nil, 0, l.src.Label, fmt.Errorf("%s: %w: %s", l.src.Label, tree.ErrNotRegular, l.entry.Kind))
 	}
-	j := job{
+	j := &job{
 		src: l.src.Tree, from: l.src.Path, dst: c.sink, to: l.to,
 		label:  l.src.Label,
 		origin: l.src.origin(c.opt.Machine, l.src.Path),
 		entry:  l.entry,
 		untidy: true,
+		ways:   c.waysOf(ctx, l.src.Host, l.src.Tree, c.sink, &c.links),
 	}
 	var err error
 	if j.there, j.linked, err = c.existing(ctx, l.to); err != nil {
 		return c.fail(ctx, nil, 0, j.label, err)
 	}
+	c.find(1, j.entry.Size)
 	return c.queue(ctx, j)
 }
 
@@ -172,12 +201,9 @@ func (c *copier) operand(ctx context.Context, l landing) error {
 // nothing, and whether p is a symlink.
 func (c *copier) existing(ctx context.Context, p tree.Path) (there *tree.Entry, linked bool, err error) {
 	if c.names != nil && p.Parent() == c.dst.Path {
-		e, ok := c.names[p.Base()]
-		if !ok {
-			return nil, false, nil
-		}
-		if e.Kind != tree.KindSymlink {
-			return &e, false, nil
+		e := c.names.get(p.Base())
+		if e == nil || e.Kind != tree.KindSymlink {
+			return e, false, nil
 		}
 	}
 	look := func(stat func(context.Context, tree.Path) (tree.Entry, error)) (*tree.Entry, error) {

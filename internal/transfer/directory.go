@@ -1,7 +1,6 @@
 package transfer
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -10,18 +9,35 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"golang.org/x/sync/errgroup"
-
 	"transferd/internal/tree"
 )
 
-// An openDir is a directory of the copy that gets its attributes at the end,
-// when nothing more is made in it.
+// An openDir is a directory of the copy from when the walk comes to it until
+// nothing more is made in it: then it gets its attributes, which may make it
+// unreadable, and is forgotten.
 type openDir struct {
 	pair
 	entry tree.Entry
 	old   *tree.Entry // what it was before this copy, nil if it was made by it
 	depth int
+	up    *openDir // that it is in; nil for the root
+
+	made   bool         // it exists, so that it can get attributes; set by its walk
+	untidy bool         // something of an unfinished copy lies in it
+	inside atomic.Int64 // what has entered it and not left: its walk, files, directories
+}
+
+func (d *openDir) enter() { d.inside.Add(1) }
+
+// leave notes that something in d has come to its end. With the last of it d
+// comes to its own, and so on upwards; the root of a copy is left to finishRoot.
+func (c *copier) leave(ctx context.Context, d *openDir) error {
+	for ; d != nil && d.inside.Add(-1) == 0 && d.up != nil; d = d.up {
+		if err := c.finishDir(ctx, d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A copiedTree is one directory operand and its copy.
@@ -30,8 +46,9 @@ type copiedTree struct {
 	at    tree.Path // of the copy in the destination
 	mark  string    // the name of its mark, "" if it has none
 	id    tree.Entry
-	local bool    // both ends are on this machine's disks, where id tells the same directory
-	top   openDir // set when the walk has begun
+	local bool     // both ends are on this machine's disks, where id tells the same directory
+	top   *openDir // nil before the walk has begun
+	ways  *ways
 
 	closers []io.Closer // what it holds open
 	failed  atomic.Bool // something in it
@@ -78,9 +95,11 @@ func (c *copier) directory(ctx context.Context, l landing) error {
 		old, err = c.openTree(ctx, &p, l)
 	}
 	if err != nil {
-		return c.failIn(ctx, p, err)
+		return c.failIn(ctx, &p, err)
 	}
-	return c.walk(ctx, p, l.entry, old, 0)
+	t.ways = c.waysOf(ctx, l.src.Host, p.src, p.dst, &links{})
+	t.top = &openDir{pair: p, entry: l.entry, old: old}
+	return c.walk(ctx, t.top)
 }
 
 // openTree makes the root of a directory copy if it must, and makes p refer to
@@ -150,31 +169,13 @@ func (c *copier) openUp(ctx context.Context, p pair, now tree.Entry) error {
 	return err
 }
 
-// finishDirs gives the directories of the copy their attributes, the deepest
-// first, because a directory may become unreadable by that.
-func (c *copier) finishDirs(ctx context.Context) error {
+// finishRoots finishes the roots of directory copies, when all in them is done.
+func (c *copier) finishRoots(ctx context.Context) error {
 	if c.opt.DryRun {
 		return nil
 	}
-	dirs := slices.Clone(c.dirs)
-	slices.SortStableFunc(dirs, func(a, b openDir) int { return cmp.Compare(b.depth, a.depth) })
-	for len(dirs) > 0 {
-		n := 1
-		for n < len(dirs) && dirs[n].depth == dirs[0].depth {
-			n++
-		}
-		group, gctx := errgroup.WithContext(ctx)
-		group.SetLimit(c.opt.Files)
-		for _, d := range dirs[:n] {
-			group.Go(func() error { return c.finishDir(gctx, d) })
-		}
-		if err := group.Wait(); err != nil {
-			return err
-		}
-		dirs = dirs[n:]
-	}
 	for _, t := range c.roots {
-		if t.top.dst == nil {
+		if t.top == nil {
 			continue // its walk never began
 		}
 		if err := c.finishRoot(ctx, t); err != nil {
@@ -185,7 +186,10 @@ func (c *copier) finishDirs(ctx context.Context) error {
 }
 
 // finishDir sets the attributes of d.
-func (c *copier) finishDir(ctx context.Context, d openDir) error {
+func (c *copier) finishDir(ctx context.Context, d *openDir) error {
+	if !d.made || c.opt.DryRun {
+		return nil
+	}
 	attr := c.attr(d.entry)
 	if d.old != nil && d.root.mark == "" && !c.opt.Preserve.Mode {
 		// It was not made by this copy: it keeps its mode, or gets it back.
@@ -194,11 +198,23 @@ func (c *copier) finishDir(ctx context.Context, d openDir) error {
 			attr.Perm = ptr(d.old.Perm & 0o777)
 		}
 	}
+	var err error
+	attr.Xattrs, err = retryValue(ctx, c, d.label, func() ([]tree.Xattr, error) {
+		return c.xattrsOf(ctx, d.root.ways, d.from, d.old != nil)
+	})
+	if err != nil {
+		return c.fail(ctx, d.root, 0, d.label, err)
+	}
 	set := func() error { return c.retry(ctx, d.label, func() error { return d.dst.SetAttr(ctx, d.to, attr) }) }
 	if attr.IsZero() {
 		return nil
 	}
-	err := set()
+	err = set()
+	if errors.Is(err, errors.ErrUnsupported) && attr.Xattrs != nil {
+		c.noXattrs()
+		attr.Xattrs = nil
+		err = set()
+	}
 	if errors.Is(err, fs.ErrPermission) && attr.Owner != nil {
 		// Only root gives things away. Files are left to their copier as well.
 		attr.Owner = nil

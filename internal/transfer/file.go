@@ -19,20 +19,45 @@ type job struct {
 	from   tree.Path
 	dst    tree.Sink
 	to     tree.Path
-	label  string
+	label  string // of what a directory holds it is made by name, when it is needed
 	origin string
 	entry  tree.Entry  // the source, as found
 	there  *tree.Entry // what has the final name, nil if nothing does
 	untidy bool        // an earlier run may have left something of its own beside it
 	linked bool        // a symlink with the final name leads to there, and is meant
-	root   *copiedTree // the directory copy that it is part of, nil if none
+	dir    *openDir    // the directory that it is in; nil: it is an operand, or no file of a tree
+	ways   *ways
+
+	copied bool // the copy has its final name
+	ready  bool // a slot of copier.local is held for reading it
+	names  *namesake
+}
+
+// name sets how j is named.
+func (j *job) name() {
+	if j.dir == nil || j.label != "" {
+		return
+	}
+	base := "/" + j.from.Base()
+	j.label, j.origin = j.dir.label+base, j.dir.origin+base
+}
+
+func (j *job) root() *copiedTree {
+	if j.dir == nil {
+		return nil
+	}
+	return j.dir.root
 }
 
 // queue starts the copy of j unless it is done already. It blocks while too
 // many files are in flight.
-func (c *copier) queue(ctx context.Context, j job) error {
-	c.find(1, j.entry.Size)
-	if !c.opt.Checksum && !j.untidy && c.mended(j).IsZero() {
+func (c *copier) queue(ctx context.Context, j *job) error {
+	if j.ways.link != nil && j.entry.Nlink > 1 && j.entry.Inode != 0 {
+		if followed, err := c.follow(ctx, j); followed || err != nil {
+			return err
+		}
+	}
+	if !c.opt.Checksum && !j.untidy && j.names == nil && c.mended(j).IsZero() {
 		if settled, err := c.skip(ctx, j); settled || err != nil {
 			c.settle(ctx, err)
 			return err
@@ -41,25 +66,99 @@ func (c *copier) queue(ctx context.Context, j job) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c.group.Go(func() error {
-		settled, err := c.skip(ctx, j)
-		if !settled && err == nil {
-			err = c.copyFile(ctx, j)
+	j.name()
+	if j.dir != nil {
+		j.dir.enter()
+	}
+	if j.ways.takes(j) {
+		if j.ways.near {
+			// Here, so that no more wait than are read at once.
+			if err := take(ctx, c.local); err != nil {
+				return err
+			}
+			j.ready = true
 		}
-		c.settle(ctx, err)
+		return c.crew.do(ctx, func() error { return c.settleJob(ctx, j) })
+	}
+	if err := take(ctx, c.large); err != nil {
 		return err
+	}
+	c.group.Go(func() error {
+		defer func() { <-c.large }()
+		return c.settleJob(ctx, j)
 	})
 	return nil
 }
 
+// take waits for a slot.
+func take(ctx context.Context, slots chan struct{}) error {
+	select {
+	case slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// settleJob brings j to its end, and what waits for it.
+func (c *copier) settleJob(ctx context.Context, j *job) error {
+	err := c.skipOrCopy(ctx, j)
+	c.release(j)
+	if err == nil && j.names != nil {
+		// Before j is left, so that its directory waits for all of them.
+		c.settle(ctx, nil)
+		if err := c.nameRest(ctx, j); err != nil {
+			return err
+		}
+		return c.leave(ctx, j.dir)
+	}
+	return c.endJob(ctx, j, err)
+}
+
+func (c *copier) skipOrCopy(ctx context.Context, j *job) error {
+	settled, err := c.skip(ctx, j)
+	if settled || err != nil {
+		return err
+	}
+	return c.copyFile(ctx, j)
+}
+
+// endJob notes that j has come to an end, err if that must stop everything.
+func (c *copier) endJob(ctx context.Context, j *job, err error) error {
+	c.settle(ctx, err)
+	if err != nil {
+		return err
+	}
+	return c.leave(ctx, j.dir)
+}
+
+// release gives back the slot for reading j.
+func (c *copier) release(j *job) {
+	if j.ready {
+		j.ready = false
+		<-c.local
+	}
+}
+
 // copyFile copies one file, over several connections in a row if it must.
-func (c *copier) copyFile(ctx context.Context, j job) error {
+func (c *copier) copyFile(ctx context.Context, j *job) error {
 	f := newFile(c, j)
+	defer func() {
+		if f.slot {
+			<-c.large
+		}
+	}()
 	start := time.Now()
 	c.emit(Started{ID: f.id, Path: j.label, Size: j.entry.Size})
 	err := c.retryWhile(ctx, j.label, func() (bool, error) {
 		f.advanced = false
 		err := f.attempt(ctx)
+		if errors.Is(err, errors.ErrUnsupported) && f.xattrs {
+			// Try without, before anything else is blamed.
+			c.noXattrs()
+			f.committing = false
+			err = f.attempt(ctx)
+		}
 		return f.advanced, err
 	})
 	end := Finished{ID: f.id, Path: j.label, Size: f.size, Transport: transportBetween(j.src, j.dst), Status: Copied}
@@ -69,12 +168,13 @@ func (c *copier) copyFile(ctx context.Context, j job) error {
 		c.skipped.Add(1)
 		end.Status = Skipped
 	case err != nil:
-		return c.fail(ctx, j.root, f.id, j.label, err)
+		return c.fail(ctx, j.root(), f.id, j.label, err)
 	default:
 		c.files.Add(1)
 		c.resumed.Add(f.resumed.Load())
 		end.Digest, end.HasDigest, end.Verified = f.digest, f.hasDigest, f.receipt.Verified
 	}
+	j.copied = end.Status == Copied
 	c.sent.Add(f.sent.Load())
 	end.Sent, end.Resumed, end.Duration = f.sent.Load(), f.resumed.Load(), time.Since(start)
 	c.emit(end)
@@ -87,6 +187,18 @@ func (f *file) attempt(ctx context.Context) error {
 		if done, err := f.committedBefore(ctx); done || err != nil {
 			return err
 		}
+	}
+	if f.small {
+		err := f.quickly(ctx)
+		if !errors.Is(err, errors.ErrUnsupported) || f.xattrs {
+			return err
+		}
+		// It grew, or has holes.
+		f.small, f.committing = false, false
+		if err := take(ctx, f.c.large); err != nil {
+			return err
+		}
+		f.slot = true
 	}
 	r, err := f.src.Open(ctx, f.from)
 	if err != nil {
@@ -162,10 +274,14 @@ func (f *file) copyOnce(ctx context.Context, r tree.Reader) error {
 	if err := f.sourceUnchanged(ctx, r); err != nil {
 		return suspend(ctx, w, err)
 	}
+	attr, err := f.attr(ctx)
+	if err != nil {
+		return suspend(ctx, w, err)
+	}
 	f.sum()
 	f.committing = true
 	f.receipt, err = w.Commit(ctx, tree.Final{
-		Size: f.size, Values: f.values, Digest: f.digest, HasDigest: f.hasDigest, Attr: f.attr(),
+		Size: f.size, Values: f.values, Digest: f.digest, HasDigest: f.hasDigest, Attr: attr,
 	})
 	return err
 }
@@ -181,12 +297,15 @@ func (f *file) upload() tree.Upload {
 
 // attr is what of the source the copy gets. A file that is replaced keeps its
 // own mode where the source's is not wanted.
-func (f *file) attr() tree.Attr {
+func (f *file) attr(ctx context.Context) (tree.Attr, error) {
 	a := f.c.attr(f.entry)
 	if !f.c.opt.Preserve.Mode && f.there != nil && f.there.Kind == tree.KindFile {
 		a.Perm = nil
 	}
-	return a
+	var err error
+	a.Xattrs, err = f.c.xattrsOf(ctx, f.ways, f.from, f.there != nil && f.c.opt.InPlace)
+	f.xattrs = a.Xattrs != nil
+	return a, err
 }
 
 // suspend ends w so that a later run finds what arrived, also when ctx has

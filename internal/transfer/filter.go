@@ -27,6 +27,8 @@ func newFilter(include, exclude []string) (filter, error) {
 	return filter{include: include, exclude: exclude}, nil
 }
 
+func (f filter) isEmpty() bool { return len(f.include) == 0 && len(f.exclude) == 0 }
+
 // keeps reports whether the entry at p below the operand is copied. Includes
 // choose among files only; directories are entered unless excluded.
 func (f filter) keeps(p tree.Path, isDir bool) bool {

@@ -57,16 +57,11 @@ func TestMemoryIsBounded(t *testing.T) {
 
 func TestBuffersAreReused(t *testing.T) {
 	var b buffers
-	for _, n := range []int64{smallBuffer + 1, tree.MinChunkSize, 2*tree.MinChunkSize - 5, tree.MaxChunkSize} {
+	for _, n := range []int64{0, 1, 16<<10 - 1, 16 << 10, 16<<10 + 1, 256 << 10, tree.MinChunkSize, 2*tree.MinChunkSize - 5, tree.MaxChunkSize} {
 		p := b.get(n)
-		if int64(len(p)) != n {
-			t.Errorf("get(%d) has %d bytes", n, len(p))
-		}
-		b.put(p)
-	}
-	for _, n := range []int64{0, 1, 16<<10 - 1, 16 << 10, smallBuffer} {
-		if p := b.get(n); int64(len(p)) != n || cap(p)%(16<<10) != 0 {
+		if int64(len(p)) != n || cap(p)%(16<<10) != 0 || cap(p) == 0 {
 			t.Errorf("get(%d) has %d bytes of %d", n, len(p), cap(p))
 		}
+		b.put(p)
 	}
 }

@@ -32,7 +32,7 @@ func WriteFrom(ctx context.Context, dst Place, r io.Reader, o Options) (Summary,
 }
 
 func (c *copier) stream(ctx context.Context, r io.Reader, start time.Time) error {
-	j := job{dst: c.sink, to: c.dst.Path, label: c.dst.Label}
+	j := &job{dst: c.sink, to: c.dst.Path, label: c.dst.Label, ways: &ways{}}
 	var err error
 	if j.there, j.linked, err = c.existing(ctx, j.to); err != nil {
 		return err

@@ -11,13 +11,14 @@ import (
 // skip deals with a file that needs no copy; it reports whether j is settled.
 // It reads and changes nothing unless Checksum is set or j is to be mended or
 // untidy.
-func (c *copier) skip(ctx context.Context, j job) (bool, error) {
+func (c *copier) skip(ctx context.Context, j *job) (bool, error) {
 	done, err := c.done(ctx, j)
 	if attr := c.mended(j); err == nil && done && !attr.IsZero() {
 		err = c.retry(ctx, j.label, func() error { return j.dst.SetAttr(ctx, j.to, attr) })
 	}
 	if err != nil {
-		return true, c.fail(ctx, j.root, 0, j.label, err)
+		j.name()
+		return true, c.fail(ctx, j.root(), 0, j.label, err)
 	}
 	status := Skipped
 	switch {
@@ -30,6 +31,12 @@ func (c *copier) skip(ctx context.Context, j job) (bool, error) {
 	default:
 		return false, nil
 	}
+	// Else it may be there with other contents.
+	j.copied = c.opt.Overwrite == OverwriteAlways
+	if c.opt.Events == nil {
+		return true, nil
+	}
+	j.name()
 	c.emit(Finished{
 		ID: c.ids.Add(1), Path: j.label, Size: j.entry.Size, Transport: transportBetween(j.src, j.dst), Status: status,
 	})
@@ -38,7 +45,7 @@ func (c *copier) skip(ctx context.Context, j job) (bool, error) {
 
 // tidy removes what an earlier run left that was killed after its last step.
 // That this fails is no reason to fail.
-func (c *copier) tidy(ctx context.Context, j job) {
+func (c *copier) tidy(ctx context.Context, j *job) {
 	if t, ok := j.dst.(tree.Tidier); ok && j.untidy && !c.opt.DryRun {
 		_ = t.Tidy(ctx, j.to, j.origin)
 	}
@@ -46,13 +53,14 @@ func (c *copier) tidy(ctx context.Context, j job) {
 
 // done reports whether what is at the destination makes copying j needless, and
 // an error when it is something that a file must not replace.
-func (c *copier) done(ctx context.Context, j job) (bool, error) {
+func (c *copier) done(ctx context.Context, j *job) (bool, error) {
 	if j.there == nil {
 		return false, nil
 	}
 	there := *j.there
 	switch {
 	case there.IsDir():
+		j.name()
 		return false, fmt.Errorf("%s: destination %s %w", j.label, j.to, tree.ErrIsDir)
 	case c.opt.Overwrite == OverwriteNever:
 		return true, nil
@@ -77,7 +85,7 @@ func isNewer(a, b tree.Entry) bool {
 func grainOf(a, b tree.Entry) time.Duration { return max(a.Grain, b.Grain) }
 
 // sameDigest compares both files by reading them.
-func (c *copier) sameDigest(ctx context.Context, j job) (bool, error) {
+func (c *copier) sameDigest(ctx context.Context, j *job) (bool, error) {
 	a, err := c.sum(ctx, j.label, j.src, j.from)
 	if err != nil {
 		return false, err
@@ -95,7 +103,7 @@ func (c *copier) sum(ctx context.Context, label string, src tree.Source, p tree.
 
 // mended returns the attributes that a file which needs no copy lacks. Those of
 // what a symlink leads to cannot be set by its name.
-func (c *copier) mended(j job) tree.Attr {
+func (c *copier) mended(j *job) tree.Attr {
 	var attr tree.Attr
 	if c.opt.Overwrite != OverwriteAlways || c.opt.DryRun || j.there == nil || j.linked || j.there.Kind != tree.KindFile {
 		return attr

@@ -10,7 +10,7 @@ import (
 )
 
 // symlink makes the copy of symlink p, unless old is that already.
-func (c *copier) symlink(ctx context.Context, p pair, e tree.Entry, old *tree.Entry) error {
+func (c *copier) symlink(ctx context.Context, p *pair, e tree.Entry, old *tree.Entry) error {
 	status := Linked
 	switch {
 	case old == nil:
@@ -44,7 +44,7 @@ func (c *copier) symlink(ctx context.Context, p pair, e tree.Entry, old *tree.En
 
 // makeSymlink makes the copy of symlink p. What is to be replaced stays until
 // the symlink is there: that is made under another name and renamed.
-func (c *copier) makeSymlink(ctx context.Context, p pair, e tree.Entry, replace bool) error {
+func (c *copier) makeSymlink(ctx context.Context, p *pair, e tree.Entry, replace bool) error {
 	if !replace {
 		err := p.dst.Symlink(ctx, e.Link, p.to)
 		if err == nil {
