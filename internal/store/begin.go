@@ -108,6 +108,9 @@ func (w *writer) open(ctx context.Context) error {
 		return errors.Join(w.diskFull(err), part.Close())
 	}
 	w.preallocate()
+	if w.u.Durable != nil {
+		w.u.Durable(nil) // there is a journal
+	}
 	w.flushed = make(chan struct{})
 	go w.flushLoop()
 	return nil

@@ -26,7 +26,8 @@ type Upload struct {
 	// Durable hears of chunks of this run that have become durable and are
 	// recorded, before the end of the upload. It is never called twice at once,
 	// must return soon, and keeps no reference to the slice. Nil: nobody
-	// listens. A Writer that cannot tell never calls it.
+	// listens. A Writer that keeps a journal calls it with no chunks before Begin
+	// returns, which says so; one that cannot tell never calls it.
 	Durable func(chunks []int64)
 }
 

@@ -67,7 +67,11 @@ func testDurableOff(t *testing.T, s tree.Sink, _ Limits) {
 	data := Data(22, 3*chunk)
 	u := Upload("f", data)
 	u.Fsync = tree.FsyncOff
-	u.Durable = func(list []int64) { t.Errorf("chunks %v were announced without an fsync", list) }
+	u.Durable = func(list []int64) {
+		if len(list) > 0 {
+			t.Errorf("chunks %v were announced without an fsync", list)
+		}
+	}
 	send(t, s, u, data)
 	want(t, s, "f", data)
 }
