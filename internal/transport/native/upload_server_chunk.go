@@ -243,7 +243,9 @@ func (u *serverUpload) volatileLocked() bool {
 func (u *serverUpload) durable(chunks []int64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.journal = true
+	if len(chunks) == 0 {
+		u.journal = true
+	}
 	if len(chunks) == 0 || u.volatileLocked() {
 		return
 	}
