@@ -126,6 +126,9 @@ func (s *clientSession) startUpload(ctx context.Context, u tree.Upload, dir uint
 	}
 	select {
 	case <-w.begun:
+		if w.flags&protocol.BegunJournal != 0 && u.Durable != nil {
+			u.Durable(nil)
+		}
 		return w, nil
 	case <-w.over:
 		return nil, w.outcome()

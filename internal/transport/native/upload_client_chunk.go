@@ -116,7 +116,8 @@ func (w *upload) reserve(ctx context.Context, window *semaphore.Weighted, n int6
 // choose picks the stream for a chunk, and counts its bytes to its load. What
 // has to come in order goes the way of BEGIN.
 func (w *upload) choose(n int64) *lane {
-	if w.u.Size < 0 || w.u.InPlace {
+	// Without a journal the target may be a FIFO, even where the size is known.
+	if w.u.Size < 0 || w.u.InPlace || w.flags&protocol.BegunJournal == 0 {
 		w.lane.load.Add(n)
 		return w.lane
 	}
