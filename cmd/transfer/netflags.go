@@ -46,6 +46,13 @@ func (n *netFlags) add(cmd *cobra.Command) {
 	addText(f, "timeout", "", "DUR", "give up connecting after this long, such as 20s")
 	f.BoolVar(&n.json, "json", false, "print events and results as JSON, one object a line")
 	f.StringVar(&n.config, "config", "", "the configuration `FILE` (default: see 'transfer config path')")
+	choices(cmd, "host-key-check", "strict", "accept-new", "ask", "off")
+	choices(cmd, "transport", "auto", "tcp", "ssh", "sftp")
+}
+
+// choices tells a shell's completion what a flag takes.
+func choices(cmd *cobra.Command, flag string, words ...string) {
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 }
 
 // configFlags names the flags that are keys of the client's configuration.

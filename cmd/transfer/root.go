@@ -41,8 +41,9 @@ func newRootCommand(env *environ) *cobra.Command {
 		Long: `transfer copies files to and from any machine that runs transferd or an SSH
 server, and carries on where it stopped when the same command is run again.
 
-A target is [user@]host:path, ssh://[user@]host[:port]/path, sftp://…, a local
-path, or - for stdin or stdout. ./a:b is the local file "a:b".
+A target is [user@]host:path, ssh://[user@]host[:port]/path, sftp://… (SFTP
+only), tcp://… (a transferd's own port, 2023), a local path, or - for stdin or
+stdout. ./a:b is the local file "a:b".
 
 ` + exitCodeHelp,
 		Args: func(cmd *cobra.Command, args []string) error {
