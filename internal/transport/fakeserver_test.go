@@ -30,10 +30,11 @@ func newSigner(t *testing.T) ssh.Signer {
 // A fakeServer is an SSH server that knows no more of SFTP than its first
 // packet. Its fields are set before the first connection.
 type fakeServer struct {
-	config  ssh.ServerConfig
-	most    int  // connections that it takes; 0: any number
-	noSFTP  bool // it has no such subsystem
-	channel int  // channels a connection; 0: any number
+	config   ssh.ServerConfig
+	most     int  // connections that it takes; 0: any number
+	noSFTP   bool // it has no such subsystem
+	anything bool // it takes any subsystem for SFTP
+	channel  int  // channels a connection; 0: any number
 
 	addr     *net.TCPAddr
 	listener net.Listener
@@ -120,7 +121,8 @@ func (s *fakeServer) serve(conn net.Conn) {
 		}
 		s.group.Go(func() {
 			for r := range requests {
-				_ = r.Reply(r.Type == "subsystem" && !s.noSFTP, nil)
+				known := r.Type == "subsystem" && (s.anything || string(r.Payload[4:]) == "sftp")
+				_ = r.Reply(known && !s.noSFTP, nil)
 			}
 		})
 		s.group.Go(func() {

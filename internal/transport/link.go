@@ -105,6 +105,9 @@ type lane struct {
 	once  sync.Once
 	ended chan struct{} // closed when the server has closed it too
 	trial atomic.Bool   // it is not known yet whether what was started on it is what was wanted
+
+	// patience ends a trial in which nothing comes; nil: there is none.
+	patience atomic.Pointer[time.Timer]
 }
 
 // A request is what a lane asks the server to start on it.
@@ -245,6 +248,9 @@ func (l *lane) part() {
 // Read implements io.Reader; its error says whether the connection was lost.
 func (l *lane) Read(p []byte) (int, error) {
 	n, err := l.Channel.Read(p)
+	if n > 0 && l.patience.Load() != nil {
+		l.patience.Swap(nil).Stop() // one goroutine reads
+	}
 	if err != nil && l.link.silent.Load() {
 		err = l.link.lost(err)
 	}

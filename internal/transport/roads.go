@@ -187,6 +187,7 @@ func (v *server) openStream(ctx context.Context, l *link, r road, what request) 
 		return nil, err
 	}
 	opened.trial.Store(true)
+	opened.patience.Store(time.AfterFunc(startWithin, func() { _ = opened.Close() })) // the reader tells
 	st := &native.Stream{
 		ReadWriteCloser: opened,
 		Transport:       r.transport,

@@ -92,7 +92,7 @@ func (v *server) open(ctx context.Context) (io.ReadWriteCloser, error) {
 		return nil, v.closedError()
 	}
 	v.bury()
-	if len(v.links) == 0 || len(v.links) < v.limit && !v.refused && v.mem.repeatable() {
+	if len(v.links) == 0 || len(v.links) < v.limit && !v.refused && v.mem.repeatable() && !v.idle() {
 		l, err := v.dial(ctx)
 		switch {
 		case err == nil:
@@ -108,6 +108,14 @@ func (v *server) open(ctx context.Context) (io.ReadWriteCloser, error) {
 		}
 	}
 	return v.openLane(ctx)
+}
+
+// idle reports whether a connection carries nothing yet.
+func (v *server) idle() bool {
+	return slices.ContainsFunc(v.links, func(l *link) bool {
+		channels, _ := l.load()
+		return channels == 0
+	})
 }
 
 func (v *server) closedError() error { return fmt.Errorf("%s: %w", v.s.label(), tree.ErrClosed) }
