@@ -2,6 +2,8 @@ package native
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,8 +16,9 @@ const (
 	// further one is good for a further core alone.
 	near = 5 * time.Millisecond
 
-	nearStreams = 4 // at most, near
-	farStreams  = 8 // and far
+	nearStreams  = 4 // at most, near
+	farStreams   = 8 // and far
+	eagerStreams = 4 // far: at once, since every one begins slowly
 
 	// look is how often it is looked whether one more stream is wanted. Far away
 	// a stream needs many round trips to show what it can do.
@@ -44,10 +47,30 @@ func spread(ctx context.Context, s *clientSession) {
 		if p.busy > 1 && p.received > p.sent {
 			s.pull.Store(int64(p.received * float64(time.Second/look)))
 		}
-		if len(lanes) < most && p.wants(len(lanes), lanes[0].roundTrip(), s.c.o.Streams > 0) && s.join(ctx) != nil {
-			most = len(lanes) // the session does with what it has
+		n := p.wants(len(lanes), lanes[0].roundTrip())
+		if s.c.o.Streams > 0 && p.busy > 1 { // the person has said how many
+			n = most
+		}
+		if n = min(n, most); n > len(lanes) && !s.joinMany(ctx, n-len(lanes)) {
+			most = len(s.streams()) // the session does with what it has
 		}
 	}
+}
+
+// joinMany adds n streams at the same time, and reports whether all are there.
+func (s *clientSession) joinMany(ctx context.Context, n int) bool {
+	var group sync.WaitGroup
+	var failures atomic.Int32
+	for range n {
+		group.Go(func() {
+			if err := s.join(ctx); err != nil {
+				failures.Add(1)
+				s.c.o.Log.DebugContext(ctx, "no further stream", "err", err)
+			}
+		})
+	}
+	group.Wait()
+	return failures.Load() == 0
 }
 
 // progress is what the streams of a session have moved.
@@ -77,26 +100,23 @@ func (p *progress) look(lanes []*lane) {
 	}
 }
 
-// wants reports whether one more stream than n is wanted, rtt away. With fixed
-// the person has said how many there are to be, as soon as there is enough to do.
-func (p *progress) wants(n int, rtt time.Duration, fixed bool) bool {
+// wants says how many streams there should be instead of n, rtt away.
+func (p *progress) wants(n int, rtt time.Duration) int {
 	most, patience := nearStreams, 3
 	if rtt > near {
 		most, patience = farStreams, 3+int(10*rtt/look)
 	}
 	moved := p.sent + p.received
 	switch {
-	case p.busy < 2:
-		return false
-	case fixed:
-		return true
-	case n >= most || p.since < patience:
-		return false
-	case n > 1 && moved < p.before*(100+helped)/100:
-		return false
+	case p.busy < 2, n >= most:
+		return n
+	case rtt > near && n < eagerStreams:
+		n = eagerStreams - 1
+	case p.since < patience, n > 1 && moved < p.before*(100+helped)/100:
+		return n
 	}
 	p.before, p.since = moved, 0
-	return true
+	return n + 1
 }
 
 // compresses reports whether what is sent now should be compressed: a link whose

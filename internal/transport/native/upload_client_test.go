@@ -129,14 +129,11 @@ func TestStreamsAreAddedWhileAllAreBusy(t *testing.T) {
 
 func TestOneStreamThatDoesNotHelpIsTheLast(t *testing.T) {
 	var p progress
-	moved := 10e6
 	n := 1
 	for range 1000 {
-		p.sent, p.busy = moved, p.busy+1
+		p.sent, p.busy = 10e6, p.busy+1
 		p.since++
-		if p.wants(n, time.Millisecond, false) {
-			n++
-		}
+		n = p.wants(n, time.Millisecond)
 	}
 	if n != 2 {
 		t.Errorf("%d streams where the second did not help", n)
