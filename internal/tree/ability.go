@@ -10,7 +10,7 @@ import "context"
 type Small struct {
 	Path      Path
 	Data      []byte // the callee keeps no reference
-	Digest    Digest // of Data
+	Digest    Digest // of Data, which the callee checks: else it is ErrIntegrity
 	Origin    string // as Upload.Origin
 	InPlace   bool
 	NoReplace bool

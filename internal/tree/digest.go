@@ -70,6 +70,13 @@ func MergeValues(values []Value) Digest {
 	return rootOf(guts.ParentNode(merge(values[:half]), merge(values[half:]), &guts.IV, 0))
 }
 
+// JoinValues returns the value of a chunk from those of its pieces, which are
+// chunks themselves, of one size that is a power of two, the last one shorter.
+// The chunk is not all of its file: that one's value is MergeValues.
+func JoinValues(values []Value) Value {
+	return bytesOf(merge(values))
+}
+
 func merge(values []Value) [8]uint32 {
 	if len(values) == 1 {
 		return wordsOf(values[0])
