@@ -32,6 +32,7 @@ type input struct {
 	ending  atomic.Bool   // GOODBYE was sent: what comes is skipped
 	done    chan struct{} // closed when next has returned its last error
 	once    sync.Once     // closes done
+	opening bool          // the next frame opens the stream
 	reading atomic.Int64  // ns after start since when a read has been waiting; 0: none is
 
 	buf       []byte
@@ -137,6 +138,10 @@ func (s *stream) next() (frame, error) {
 	defer s.in.using.Unlock()
 	for {
 		f, err := s.in.frame()
+		if err == nil && s.in.opening {
+			s.in.opening = false
+			s.open()
+		}
 		if err == nil && s.in.ending.Load() {
 			continue
 		}

@@ -34,6 +34,14 @@ func (s *stream) open() {
 	}
 }
 
+// openWithNext opens the stream when the next frame comes: a server sends nothing
+// on a stream that joins before its client has (docs/protocol.md, section 6).
+// It belongs to who calls next.
+func (s *stream) openWithNext() {
+	s.in.frames.SetLimit(protocol.MaxFrame)
+	s.in.opening = true
+}
+
 func (l *liveness) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
