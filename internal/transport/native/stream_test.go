@@ -349,3 +349,46 @@ func (n nowhere) Close() error {
 	}
 	return nil
 }
+
+// fixed is a connection on which data comes, and then nothing more.
+type fixed struct{ *bytes.Reader }
+
+func (fixed) Write(p []byte) (int, error) { return len(p), nil }
+func (fixed) Close() error                { return nil }
+
+func FuzzNext(f *testing.F) {
+	add := func(id uint64, m protocol.Message) {
+		b, err := protocol.Append(nil, id, m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(append(b, b...))
+	}
+	add(0, &protocol.Ping{Nonce: 1})
+	add(0, &protocol.Goodbye{Code: protocol.CodeDone})
+	add(1, &protocol.Mkdir{Place: protocol.Place{Path: "a"}})
+	add(2, &protocol.Data{Length: 3, Payload: []byte("abc"), Flags: protocol.DataLast})
+	add(3, &protocol.Put{Place: protocol.Place{Path: "a"}, Size: 3, Data: []byte("abc")})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, peer := range []protocol.Sender{protocol.FromClient, protocol.FromServer} {
+			s := newStream(&Stream{ReadWriteCloser: fixed{bytes.NewReader(b)}}, peer)
+			s.open()
+			for {
+				got, err := s.next()
+				if err != nil {
+					break
+				}
+				n := 0
+				for _, is := range []bool{got.Message != nil, got.Data != nil, got.Refused != nil} {
+					if is {
+						n++
+					}
+				}
+				if n != 1 {
+					t.Fatalf("a frame that is %d things: %+v", n, got)
+				}
+			}
+			s.Close()
+		}
+	})
+}

@@ -82,9 +82,8 @@ func (b *branch) Put(ctx context.Context, f tree.Small) (tree.Receipt, error) {
 func (s *clientSession) put(ctx context.Context, f tree.Small, dir uint32) (tree.Receipt, error) {
 	m := putToWire(f, dir)
 	if s.compresses() {
-		b := s.c.payloads.room()
-		defer s.c.payloads.giveBack(b)
-		if packed, ok := s.c.small.pack(&s.c.payloads, (*b)[:0], f.Data); ok {
+		// Thousands may wait here: none of them holds more than its file is long.
+		if packed, ok := s.c.small.pack(&s.c.payloads, make([]byte, 0, len(f.Data)), f.Data); ok {
 			m.Encoding, m.Data = protocol.EncodingZstd, packed
 		}
 	}

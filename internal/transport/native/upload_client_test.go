@@ -520,3 +520,51 @@ func TestAPutThatNobodyWaitsForHoldsItsWindow(t *testing.T) {
 		}
 	})
 }
+
+func TestAStalledUploadIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newUploadPeer(t)
+		c := p.client(ClientOptions{})
+		defer p.close(c)
+		data := noise(20 * mib)
+		w := begin(t, c, int64(len(data)))
+		p.conns[0].Stall()
+		began := time.Now()
+		if err := writeAll(t.Context(), w, chunksOf(data)); !errors.Is(err, tree.ErrLost) {
+			t.Errorf("WriteChunk = %v", err)
+		}
+		if took := time.Since(began); took > 2*protocol.DeadAfter*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+func TestAbortThrowsAwayWhatTheServerSuspended(t *testing.T) {
+	for code, times := range map[protocol.Code]int{protocol.CodeQuota: 2, protocol.CodeTakenOver: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newUploadPeer(t)
+			p.answer = map[protocol.Type]protocol.Message{protocol.TypeRecheck: &protocol.Fail{Code: code}}
+			p.have = map[uint64]protocol.Value{0: {1}}
+			c := p.client(ClientOptions{})
+			defer p.close(c)
+			w := begin(t, c, mib)
+			if err := w.Recheck(t.Context(), func(int64) {}); err == nil {
+				t.Error("no error")
+			}
+			if err := w.Abort(t.Context()); err != nil {
+				t.Error(err)
+			}
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			begun := 0
+			for _, r := range p.requests {
+				if r == protocol.TypeBegin {
+					begun++
+				}
+			}
+			if begun != times {
+				t.Errorf("%v: begun %d times, want %d", code, begun, times)
+			}
+		})
+	}
+}
