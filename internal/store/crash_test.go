@@ -27,6 +27,7 @@ type fakeDisk struct {
 	off   bool
 
 	names   map[string]*inode
+	temps   map[string]*inode // that have no name yet
 	durable map[string]*inode
 	changes []func(map[string]*inode) // of names since the last sync, in order
 }
@@ -40,7 +41,7 @@ var errPower = errors.New("the power is gone")
 
 func newFakeDisk(t *testing.T, dir string) *fakeDisk {
 	t.Helper()
-	d := &fakeDisk{names: map[string]*inode{}}
+	d := &fakeDisk{names: map[string]*inode{}, temps: map[string]*inode{}}
 	for name, data := range readDir(t, dir) {
 		d.names[name] = &inode{now: data, durable: bytes.Clone(data)}
 	}
@@ -74,6 +75,10 @@ func (d *fakeDisk) hook(s step) error {
 	}
 	switch s.op {
 	case stepCreate:
+		if strings.HasPrefix(s.name, "#") {
+			d.temps[s.name] = &inode{}
+			return nil
+		}
 		if d.names[s.name] != nil {
 			return nil // O_EXCL will refuse
 		}
@@ -87,14 +92,24 @@ func (d *fakeDisk) hook(s step) error {
 			delete(m, s.name)
 			m[s.to] = n
 		})
+	case stepLink:
+		if n := d.temps[s.name]; d.names[s.to] == nil { // else the system will refuse
+			d.rename(func(m map[string]*inode) { m[s.to] = n })
+		}
+	case stepSyncFS:
+		for _, files := range []map[string]*inode{d.names, d.temps} {
+			for _, n := range files {
+				n.sync()
+			}
+		}
+		d.durable, d.changes = maps.Clone(d.names), nil
 	case stepSyncDir:
 		d.durable, d.changes = maps.Clone(d.names), nil
 	case stepSync:
-		n := d.names[s.name]
-		n.durable, n.pending = bytes.Clone(n.now), nil
+		d.file(s.name).sync()
 	case stepWrite:
 		data := bytes.Clone(s.data)
-		d.names[s.name].change(func(b []byte) []byte { return patch(b, data, s.off) })
+		d.file(s.name).change(func(b []byte) []byte { return patch(b, data, s.off) })
 	case stepZero:
 		d.names[s.name].change(func(b []byte) []byte {
 			if end := min(s.off+s.size, int64(len(b))); end > s.off {
@@ -113,6 +128,13 @@ func (d *fakeDisk) hook(s step) error {
 	return nil
 }
 
+func (d *fakeDisk) file(name string) *inode {
+	if n := d.temps[name]; n != nil {
+		return n
+	}
+	return d.names[name]
+}
+
 func (d *fakeDisk) rename(change func(map[string]*inode)) {
 	change(d.names)
 	d.changes = append(d.changes, change)
@@ -122,6 +144,8 @@ func (n *inode) change(c func([]byte) []byte) {
 	n.now = c(n.now)
 	n.pending = append(n.pending, c)
 }
+
+func (n *inode) sync() { n.durable, n.pending = bytes.Clone(n.now), nil }
 
 func patch(b, data []byte, off int64) []byte {
 	if need := off + int64(len(data)); int64(len(b)) < need {
@@ -224,6 +248,8 @@ func crashStore(t *testing.T, path string, disk *fakeDisk) *Store {
 	s.hub.sys.datasync = func(*os.File) error { return nil }
 	s.hub.sys.sync = s.hub.sys.datasync
 	s.hub.sys.syncDir = func(*dir) error { return nil }
+	s.hub.sys.syncFS = s.hub.sys.syncDir
+	s.hub.sys.syncTemp = func(int) error { return nil }
 	if disk != nil {
 		s.hub.trace = disk.hook
 	}
@@ -233,7 +259,7 @@ func crashStore(t *testing.T, path string, disk *fakeDisk) *Store {
 // A crashReport is what one run saw.
 type crashReport struct {
 	have    map[int64]tree.Value // kept from an earlier run
-	durable map[int64]tree.Value // announced in this one
+	durable map[int64]tree.Value // announced in this one, by Upload.Durable
 	bad     int                  // of have
 }
 
@@ -249,6 +275,12 @@ func (r crashRun) upload(t *testing.T, s *Store, data []byte, resume bool, upTo 
 		Path: "target", Size: int64(len(data)), Origin: "m:/f", ChunkSize: crashChunk,
 		Source: tree.Identity{Size: int64(len(data)), Mtime: int64(sum)},
 		Resume: resume, Sparse: r.sparse, NoReplace: r.noReplace, Fsync: r.fsync,
+	}
+	sent := map[int64]tree.Value{}
+	u.Durable = func(chunks []int64) {
+		for _, i := range chunks {
+			rep.durable[i] = sent[i]
+		}
 	}
 	got, err := s.Begin(t.Context(), u)
 	if err != nil {
@@ -280,15 +312,10 @@ func (r crashRun) upload(t *testing.T, s *Store, data []byte, resume bool, upTo 
 		if have[i] == c.Value || int(i) >= upTo {
 			continue
 		}
+		sent[i] = c.Value
 		err := w.WriteChunk(t.Context(), c)
 		if err == nil && i%2 == 1 && w.journal != nil {
-			if err = w.flush(); err == nil {
-				for i, st := range w.chunks {
-					if st.recorded && !st.kept {
-						rep.durable[i] = st.value
-					}
-				}
-			}
+			err = w.flush()
 		}
 		if err != nil {
 			return rep, errors.Join(err, w.Suspend(t.Context()))

@@ -20,7 +20,9 @@ func newPutGroups() putGroups { return putGroups{} }
 
 func (*heldDirs) close() {}
 
-func (s *Store) putFast(context.Context, *tree.Small) (tree.Receipt, error) { return tree.Receipt{}, errAlone }
+func (s *Store) putFast(context.Context, *tree.Small) (tree.Receipt, error) {
+	return tree.Receipt{}, errAlone
+}
 
 func (s *Store) readSmall(p tree.Path, limit int64) (tree.Entry, []byte, error) {
 	return s.readLinked(p, limit)

@@ -143,7 +143,7 @@ type hub struct {
 	puts    putGroups
 	begun   atomic.Uint64 // partials that were made, or may have been
 	moved   atomic.Uint64 // names that were moved or removed
-	index   *index // nil without a StateDir
+	index   *index        // nil without a StateDir
 	names   ownerNames
 	umask   func() tree.Perm
 	appends [64]sync.Mutex // by inode: appends of several handles to one file
