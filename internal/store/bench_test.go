@@ -5,10 +5,14 @@ package store
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"transferd/internal/tree"
 	"transferd/internal/tree/treetest"
@@ -169,6 +173,7 @@ func BenchmarkPut(b *testing.B) {
 					}
 				}
 				b.ResetTimer()
+				before := cpuTime(b)
 				for range workers {
 					wg.Go(func() {
 						for {
@@ -186,6 +191,7 @@ func BenchmarkPut(b *testing.B) {
 					})
 				}
 				wg.Wait()
+				b.ReportMetric(float64((cpuTime(b)-before).Microseconds())/float64(b.N), "cpu-µs/op")
 			})
 		}
 	}
@@ -202,4 +208,58 @@ func BenchmarkGet(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkLargeFile uploads 1 GiB in chunks of 4 MiB, several at once, and
+// tells what it costs both in the program and in the system.
+func BenchmarkLargeFile(b *testing.B) {
+	const size, chunks = 4 * mib, 256
+	data := treetest.Data(1, size)
+	value := tree.ChunkValue(data, 0, size, false)
+	f := tree.Final{Size: chunks * size, Values: slices.Repeat([]tree.Value{value}, chunks)}
+	for _, workers := range []int{1, 4} {
+		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
+			s := benchStore(b)
+			b.SetBytes(chunks * size)
+			var used time.Duration
+			for b.Loop() {
+				before := cpuTime(b)
+				w, err := s.Begin(b.Context(), tree.Upload{Path: "f", Size: f.Size, ChunkSize: size, Origin: "m:/f"})
+				if err != nil {
+					b.Fatal(err)
+				}
+				var next atomic.Int64
+				var group sync.WaitGroup
+				for range workers {
+					group.Go(func() {
+						for i := next.Add(1) - 1; i < chunks; i = next.Add(1) - 1 {
+							if err := w.WriteChunk(b.Context(), tree.Chunk{Index: i, Data: data, Value: value}); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				group.Wait()
+				if _, err := w.Commit(b.Context(), f); err != nil {
+					b.Fatal(err)
+				}
+				used += cpuTime(b) - before
+				if err := s.Remove(b.Context(), "f"); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(used.Seconds()/float64(b.N), "cpu-s/GiB")
+		})
+	}
+}
+
+// cpuTime is what this process has used so far.
+func cpuTime(tb testing.TB) time.Duration {
+	tb.Helper()
+	var r unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
+		tb.Fatal(err)
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }

@@ -128,37 +128,37 @@ func (d *dir) open(name string, flags int, perm tree.Perm, special bool) (*os.Fi
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// readSmall reads the regular file name, unless it is larger than limit.
+// readSmall reads the regular file name, unless it is larger than limit. It
+// looks before it opens, for opening a device may already do something.
 func (d *dir) readSmall(name string, limit int64) (tree.Entry, []byte, error) {
-	fd, err := openAt(d.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if err == unix.ENXIO { //nolint:errorlint // a bare errno: a socket
-		return tree.Entry{}, nil, notRegular(tree.KindUnknown, err)
-	}
-	if err != nil {
-		return tree.Entry{}, nil, err
-	}
-	defer func() { _ = unix.Close(fd) }()
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := retry(func() error { return unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) }); err != nil {
 		return tree.Entry{}, nil, err
 	}
 	e := entryOf(name, &st)
 	switch {
+	case e.Kind == tree.KindSymlink:
+		return e, nil, errTooManyLinks // as open would say
 	case e.Kind != tree.KindFile:
 		return e, nil, notRegular(e.Kind, nil)
 	case e.Size > limit:
 		return e, nil, tooLarge(e.Size)
 	}
+	fd, err := openAt(d.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return e, nil, err
+	}
+	defer func() { _ = unix.Close(fd) }()
 	data := make([]byte, e.Size)
 	for n := 0; n < len(data); {
 		m, err := unix.Read(fd, data[n:])
 		switch {
 		case err == unix.EINTR: //nolint:errorlint // a bare errno
 			continue
+		case err == unix.EAGAIN || (err == nil && m == 0): //nolint:errorlint // a bare errno
+			return e, nil, tree.ErrSourceChanged
 		case err != nil:
 			return e, nil, err
-		case m == 0:
-			return e, nil, tree.ErrSourceChanged
 		}
 		n += m
 	}

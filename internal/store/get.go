@@ -90,7 +90,7 @@ func tooLarge(size int64) error {
 
 // unchanged compares what a file was before it was read with what it was after.
 func unchanged(before, after tree.Entry) error {
-	if before.Identity() != after.Identity() {
+	if before.Identity() != after.Identity() || before.Device != after.Device {
 		return tree.ErrSourceChanged
 	}
 	return nil

@@ -83,6 +83,10 @@ func renameNoReplace(from *dir, name string, to *dir, newName string) error {
 
 func preallocate(f *os.File, size int64) error {
 	return control(f, func(fd int) error {
+		var st unix.Statfs_t
+		if err := unix.Fstatfs(fd, &st); err == nil && st.Type == unix.TMPFS_MAGIC {
+			return unix.ENOTSUP // in memory one piece is as good as many
+		}
 		return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, 0, size)
 	})
 }

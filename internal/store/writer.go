@@ -36,6 +36,10 @@ type writer struct {
 	flushing sync.Mutex // one batch at a time
 	dirDone  bool       // guarded by flushing: the names are durable
 
+	// writing serializes writes: the system lets one at a time into a file
+	// anyway, and makes the others burn their time until it is their turn.
+	writing sync.Mutex
+
 	mu       sync.Mutex
 	chunks   map[int64]chunkState
 	pending  []record      // written, to be made durable and recorded
@@ -238,6 +242,8 @@ func (w *writer) write(data []byte, off int64) error {
 	if err := w.hub.before(step{op: stepWrite, dir: w.at.dir, name: w.partName(), off: off, data: data}); err != nil {
 		return err
 	}
+	w.writing.Lock()
+	defer w.writing.Unlock()
 	_, err := w.hub.sys.write(w.part, data, off)
 	return err
 }
