@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,9 +14,10 @@ import (
 )
 
 const (
-	// fileChunks is how many chunks of one file are in flight: enough to fill
-	// four connections of 2 MiB windows with chunks of 1 MiB.
-	fileChunks = 12
+	// fileChunks is how many chunks of one file are in flight: with chunks of 1
+	// MiB what a line of 1 Gbit/s holds at 50 ms, and as many again that are read,
+	// hashed and written meanwhile. Of larger chunks chunkMemory allows fewer.
+	fileChunks = 16
 
 	// hashedHoles bounds the zeros that are hashed to give a sparse file its
 	// BLAKE3 root; beyond it the extents and data chunks alone are checked.
@@ -37,13 +37,14 @@ type file struct {
 	// state of the whole run
 	sent, resumed atomic.Int64
 	ledger        ledger
-	tried         bool // an attempt has read the source
-	committing    bool // an attempt came to its Commit
-	small         bool // it is tried in one piece
-	slot          bool // it has one of copier.large besides
-	xattrs        bool // its copy was to get extended attributes
-	best          int  // the most chunks that a Writer had at its beginning
-	advanced      bool // the last attempt found more of them than all before it
+	plain         atomic.Bool // the source does not hash what it sends
+	tried         bool        // an attempt has read the source
+	committing    bool        // an attempt came to its Commit
+	small         bool        // it is tried in one piece
+	slot          bool        // it has one of copier.large besides
+	xattrs        bool        // its copy was to get extended attributes
+	best          int         // the most chunks that a Writer had at its beginning
+	advanced      bool        // the last attempt found more of them than all before it
 
 	// state of one attempt
 	size, chunk int64
@@ -129,6 +130,10 @@ func (f *file) fill(ctx context.Context, r tree.Reader, w tree.Writer) error {
 		f.best, f.advanced = len(have), true
 	}
 	trusted := w.Unchanged() && f.c.opt.Verify == tree.VerifyFast
+	var hasher tree.ChunkHasher
+	if !trusted {
+		hasher = f.hasher(r)
+	}
 	var todo []int64
 	for i := range int64(len(f.values)) {
 		v, ok := have[i]
@@ -139,13 +144,20 @@ func (f *file) fill(ctx context.Context, r tree.Reader, w tree.Writer) error {
 			// The writer sees to it that what is not written reads as zeros,
 			// whatever an earlier run left there.
 			f.settle(i, fateHole)
-		default:
+		case !ok || hasher == nil:
 			todo = append(todo, i)
 		}
 	}
+	var differ []int64
 	group, gctx := errgroup.WithContext(ctx)
 	if trusted && len(have) > 0 {
 		group.Go(func() error { return w.Recheck(gctx, f.markBad) })
+	}
+	if hasher != nil && len(have) > 0 {
+		group.Go(func() (err error) {
+			differ, err = f.compare(gctx, hasher, have)
+			return err
+		})
 	}
 	f.sendAll(ctx, gctx, group, r, w, todo, have)
 	if err := group.Wait(); err != nil {
@@ -158,6 +170,7 @@ func (f *file) fill(ctx context.Context, r tree.Reader, w tree.Writer) error {
 	}
 	again := f.revokeBad()
 	group, gctx = errgroup.WithContext(ctx)
+	f.sendAll(ctx, gctx, group, r, w, differ, have)
 	f.sendAll(ctx, gctx, group, r, w, again, nil)
 	return group.Wait()
 }
@@ -167,14 +180,8 @@ func (f *file) fill(ctx context.Context, r tree.Reader, w tree.Writer) error {
 // What was read from a server when that was lost is still written: only the end
 // of ctx stops it.
 func (f *file) sendAll(ctx, gctx context.Context, group *errgroup.Group, r tree.Reader, w tree.Writer, todo []int64, have map[int64]tree.Value) {
-	senders := fileChunks
-	if f.isStream() {
-		// In order: chunks that wait for their turn must not hold the memory
-		// that the one before them waits for.
-		senders = 1
-	}
 	var next atomic.Int64
-	for range min(senders, len(todo)) {
+	for range min(f.senders(), len(todo)) {
 		group.Go(func() error {
 			for {
 				at := next.Add(1) - 1
@@ -197,26 +204,15 @@ func (f *file) send(ctx, gctx context.Context, r tree.Reader, w tree.Writer, i i
 		return err
 	}
 	defer f.c.memory.Release(x.Length)
-	// The limit is on what travels: what is read from a server, else what is
-	// written.
-	download := transportOf(f.src) != ""
-	if download {
-		if err := f.c.pace.wait(gctx, x.Length); err != nil {
-			return err
-		}
-	}
 	if err := gctx.Err(); err != nil {
 		return err
 	}
 	data := f.c.bufs.get(x.Length)
 	defer f.c.bufs.put(data)
-	if n, err := r.ReadAt(data, x.Offset); int64(n) < x.Length {
-		if err == nil || errors.Is(err, io.EOF) {
-			return fmt.Errorf("%s: %w", f.label, errShorter)
-		}
+	v, err := f.read(ctx, r, data, i)
+	if err != nil {
 		return err
 	}
-	v := tree.ChunkValue(data, i, f.chunk, len(f.values) == 1)
 	if old, ok := have[i]; ok && old == v {
 		f.keep(i, v)
 		return nil
@@ -224,7 +220,7 @@ func (f *file) send(ctx, gctx context.Context, r tree.Reader, w tree.Writer, i i
 	f.values[i], f.kept[i] = v, false
 	extents := f.chunkExtents(data, x)
 	n := payload(x.Length, extents)
-	if !download {
+	if f.ways.near {
 		ctx = gctx
 		if err := f.c.pace.wait(ctx, n); err != nil {
 			return err

@@ -16,10 +16,13 @@ import (
 
 // ReadTo writes the file src to w, in order, reading ahead, and returns how many
 // bytes w took. After a lost connection it goes on behind them, if the file is
-// still the same. Of o it heeds Bandwidth, Retries and Events, which hear of
-// retries only.
+// still the same. Of o it heeds Retries, Events, which hear of retries only, and,
+// where no network is between, Bandwidth.
 func ReadTo(ctx context.Context, w io.Writer, src Place, o Options) (int64, error) {
-	c := &copier{opt: o, pace: newPace(o.Bandwidth)}
+	c := &copier{opt: o}
+	if transportOf(src.Tree) == "" {
+		c.pace = newPace(o.Bandwidth)
+	}
 	var total int64
 	var first *tree.Entry
 	err := c.retryWhile(ctx, src.Label, func() (bool, error) {
@@ -52,15 +55,20 @@ func (c *copier) readOn(ctx context.Context, w io.Writer, src Place, total *int6
 		return tree.ErrSourceChanged
 	}
 	err = readAhead(ctx, r, *total, nil, func(data []byte, _ int64) error {
-		if err := c.pace.wait(ctx, int64(len(data))); err != nil {
-			return err
+		for piece := range c.pace.pieces(data) {
+			if err := c.pace.wait(ctx, int64(len(piece))); err != nil {
+				return err
+			}
+			n, err := w.Write(piece)
+			*total += int64(n)
+			if err == nil && n < len(piece) {
+				err = io.ErrShortWrite
+			}
+			if err != nil {
+				return err
+			}
 		}
-		n, err := w.Write(data)
-		*total += int64(n)
-		if err == nil && n < len(data) {
-			err = io.ErrShortWrite
-		}
-		return err
+		return nil
 	})
 	if err == nil && *total < e.Size {
 		return errShorter

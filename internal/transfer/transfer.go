@@ -37,7 +37,7 @@ type Options struct {
 	Fsync    tree.Fsync
 
 	// How fast, how often, how many at once.
-	Bandwidth int64 // bytes a second over all files; 0: no limit
+	Bandwidth int64 // bytes a second over all files, where no network is between; 0: no limit
 	Retries   int   // attempts after a lost connection without progress in between
 	Files     int   // files in flight; 0: a default that fits the trees
 
