@@ -20,11 +20,11 @@ func TestInterruptedAnywhere(t *testing.T) {
 	stop := errors.New("interrupted")
 	for _, end := range ends {
 		for _, op := range []string{
-			"stat", "lstat", "list", "sub", "mkdir", "rename", "open", "fstat", "read",
+			"stat", "lstat", "list", "sub", "mkdir", "rename", "open", "fstat", "read", "get", "put",
 			"begin", "write", "recheck", "commit", "symlink", "setattr", "remove",
 		} {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t).remote(end.from, end.to)
+				b := newBench(t).as(end)
 				treeOfAll(t, b.src)
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer cancel(nil)

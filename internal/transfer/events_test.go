@@ -70,7 +70,7 @@ func (b *bench) wantExactEvents() {
 func TestEventsAddUp(t *testing.T) {
 	for _, end := range ends {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(t).remote(end.from, end.to)
+			b := newBench(t).as(end)
 			write(t, b.src, "d/same", bytesOf(1, 1000))
 			write(t, b.src, "d/empty", nil)
 			write(t, b.src, "d/small", bytesOf(2, 5000))

@@ -27,14 +27,16 @@ type fault struct{ before, after error }
 // faults decides what goes wrong in a tree and notes what was called.
 type faults struct {
 	remote bool // be like a server of SFTP: whole seconds, no inodes, no holes
+	able   bool // have the abilities of our own protocol: then a server tells all
 
 	mu      sync.Mutex
 	calls   []call
 	at      func(call) fault // nil: nothing
 	block   func(call) bool  // such calls wait for the end of their context
 	writers map[*faultyWriter]struct{}
-	written int64 // bytes that writers took
-	read    int64 // bytes that readers gave
+	written int64                       // bytes that writers took
+	read    int64                       // bytes that readers gave
+	damage  func(p []byte, index int64) // what arrives of ReadChunk; nil: nothing is
 }
 
 // around makes inner faulty. It is a tree.Suber, and where remote is set a
@@ -43,7 +45,12 @@ func (f *faults) around(inner tree.Sink) tree.Sink { return f.wrap(inner, tree.R
 
 func (f *faults) wrap(inner tree.Sink, base tree.Path) tree.SubTree {
 	t := faulty{Sink: inner, f: f, base: base}
-	if f.remote {
+	switch {
+	case f.able && f.remote:
+		return ableCarrier{able{t}}
+	case f.able:
+		return able{t}
+	case f.remote:
 		return carrier{t}
 	}
 	return t
@@ -118,7 +125,7 @@ func (t faulty) do(ctx context.Context, op string, p tree.Path, act func() error
 
 // seen is e as the tree shows it.
 func (t faulty) seen(e tree.Entry) tree.Entry {
-	if t.f.remote {
+	if t.f.remote && !t.f.able {
 		e.Mtime, e.Atime, e.Ctime = e.Mtime.Truncate(time.Second), e.Atime.Truncate(time.Second), time.Time{}
 		e.Inode, e.Device, e.Nlink, e.Grain = 0, 0, 0, time.Second
 	}
@@ -126,7 +133,7 @@ func (t faulty) seen(e tree.Entry) tree.Entry {
 }
 
 func (t faulty) attr(a tree.Attr) tree.Attr {
-	if t.f.remote && a.Mtime != nil {
+	if t.f.remote && !t.f.able && a.Mtime != nil {
 		a.Mtime = ptr(a.Mtime.Truncate(time.Second))
 	}
 	return a
@@ -268,7 +275,7 @@ func (r *faultyReader) Stat(ctx context.Context) (e tree.Entry, err error) {
 
 func (r *faultyReader) Extents(ctx context.Context) ([]tree.Extent, error) {
 	x, ok := r.Reader.(tree.ExtentReader)
-	if !ok || r.t.f.remote {
+	if !ok || r.t.f.remote && !r.t.f.able {
 		return nil, errors.ErrUnsupported
 	}
 	return x.Extents(ctx)

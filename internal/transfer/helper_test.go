@@ -75,12 +75,18 @@ func (b *bench) remote(from, to bool) *bench {
 	return b
 }
 
+// as makes the ends like end says.
+func (b *bench) as(end end) *bench {
+	b.from.able, b.to.able = end.able, end.able
+	return b.remote(end.from, end.to)
+}
+
 // heal forgets all faults and calls.
 func (b *bench) heal() {
 	b.from.dead()
 	b.to.dead()
-	from, to := b.from.remote, b.to.remote
-	b.from, b.to = &faults{}, &faults{}
+	from, to, able := b.from.remote, b.to.remote, b.to.able
+	b.from, b.to = &faults{able: able}, &faults{able: able}
 	b.remote(from, to)
 	b.log = events{}
 }

@@ -41,7 +41,7 @@ func TestHolesStayHoles(t *testing.T) {
 			{"hole inside a chunk", 2 * mib, map[int64]string{100_000: "x", 2*mib - 1: "y"}},
 			{"data across chunks", 4 * mib, map[int64]string{2*mib - 2: "xxxx"}},
 		} {
-			b := newBench(t).remote(end.from, end.to)
+			b := newBench(t).as(end)
 			src := filepath.Join(b.src, "f")
 			sparseFile(t, src, tt.size, tt.data)
 			sum := b.must(options(), "f", "f")
@@ -90,7 +90,7 @@ func TestHolesOfAChangedSourceOverADirtyPartial(t *testing.T) {
 		for _, end := range ends {
 			for _, verify := range []tree.Verify{tree.VerifyFast, tree.VerifyFull} {
 				t.Logf("%s, %s, verify %d", tt.name, end.name, verify) // shown if it fails
-				b := newBench(t).remote(end.from, end.to)
+				b := newBench(t).as(end)
 				old := bytesOf(7, 6*mib)
 				write(t, b.src, "f", old)
 				o := options()
@@ -195,7 +195,7 @@ func TestBigSparseFile(t *testing.T) {
 
 func TestResumeOfASparseFile(t *testing.T) {
 	for _, end := range ends {
-		b := newBench(t).remote(end.from, end.to)
+		b := newBench(t).as(end)
 		sparseFile(t, filepath.Join(b.src, "f"), 20*mib+3, map[int64]string{
 			mib: "a", 3*mib + 9: "b", 5 * mib: "c", 11 * mib: "d", 20 * mib: "e",
 		})

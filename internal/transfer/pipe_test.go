@@ -72,7 +72,7 @@ func TestWriteFromZerosMakesHoles(t *testing.T) {
 func TestHolesInPlace(t *testing.T) {
 	for _, end := range ends {
 		for _, size := range []int64{1000, 3 * mib, 9*mib + 1} {
-			b := newBench(t).remote(end.from, end.to)
+			b := newBench(t).as(end)
 			sparseFile(t, filepath.Join(b.src, "f"), size, map[int64]string{size / 2: "data"})
 			write(t, b.dst, "f", bytesOf(3, 6*mib))
 			before, err := os.Stat(filepath.Join(b.dst, "f"))

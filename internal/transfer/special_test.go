@@ -56,7 +56,7 @@ func (b *bench) wantFailed(err error, want map[string]error) {
 
 func TestSymlinksStaySymlinks(t *testing.T) {
 	for _, end := range ends {
-		b := newBench(t).remote(end.from, end.to)
+		b := newBench(t).as(end)
 		write(t, b.src, "d/f", []byte("data"))
 		symlink(t, "f", b.src, "d/relative")
 		symlink(t, "/etc/passwd", b.src, "d/absolute")
@@ -102,7 +102,7 @@ func TestSymlinkOperandIsFollowed(t *testing.T) {
 
 func TestWhatIsInTheWay(t *testing.T) {
 	for _, end := range ends {
-		b := newBench(t).remote(end.from, end.to)
+		b := newBench(t).as(end)
 		write(t, b.src, "d/file", []byte("data"))
 		write(t, b.src, "d/dir/f", []byte("data"))
 		write(t, b.src, "d/ok", []byte("data"))
@@ -173,7 +173,7 @@ func TestWhatComesInTheWay(t *testing.T) {
 
 func TestFollowStopsAtCircles(t *testing.T) {
 	for _, end := range ends {
-		b := newBench(t).remote(end.from, end.to)
+		b := newBench(t).as(end)
 		write(t, b.src, "d/f", []byte("data"))
 		write(t, b.src, "other/g", []byte("more"))
 		symlink(t, "f", b.src, "d/link")
@@ -208,7 +208,7 @@ func TestFollowStopsAtCircles(t *testing.T) {
 
 func TestSpecialFilesFailAndOthersGoOn(t *testing.T) {
 	for _, end := range ends {
-		b := newBench(t).remote(end.from, end.to)
+		b := newBench(t).as(end)
 		write(t, b.src, "d/a", []byte("data"))
 		write(t, b.src, "d/secret", []byte("data"))
 		write(t, b.src, "d/closed/f", []byte("data"))
@@ -217,7 +217,7 @@ func TestSpecialFilesFailAndOthersGoOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.from.at = func(c call) fault {
-			if c.op == "open" && c.path == "d/secret" || c.op == "list" && c.path == "d/closed" {
+			if (c.op == "open" || c.op == "get") && c.path == "d/secret" || c.op == "list" && c.path == "d/closed" {
 				return fault{before: fs.ErrPermission}
 			}
 			return fault{}

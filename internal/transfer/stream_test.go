@@ -25,7 +25,7 @@ func sizesOfInterest() []int {
 func TestReadToAndSum(t *testing.T) {
 	for _, end := range ends {
 		for _, size := range sizesOfInterest() {
-			b := newBench(t).remote(end.from, end.to)
+			b := newBench(t).as(end)
 			data := bytesOf(1, size)
 			write(t, b.src, "f", data)
 			var got bytes.Buffer
@@ -158,7 +158,7 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 func TestWriteFrom(t *testing.T) {
 	for _, end := range ends {
 		for _, size := range sizesOfInterest() {
-			b := newBench(t).remote(end.from, end.to)
+			b := newBench(t).as(end)
 			data := bytesOf(1, size)
 			o := options()
 			o.Events = b.log.add
