@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/ssh"
+
+	"transferd/protocol"
 )
 
 // newSigner makes a key that nobody else has.
@@ -31,10 +33,12 @@ func newSigner(t *testing.T) ssh.Signer {
 // packet. Its fields are set before the first connection.
 type fakeServer struct {
 	config   ssh.ServerConfig
-	most     int  // connections that it takes; 0: any number
-	noSFTP   bool // it has no such subsystem
-	anything bool // it takes any subsystem for SFTP
-	channel  int  // channels a connection; 0: any number
+	most     int                            // connections that it takes; 0: any number
+	noSFTP   bool                           // it has no such subsystem
+	anything bool                           // it takes any subsystem for SFTP
+	native   *nativePeer                    // of its subsystem transfer; nil: it has none
+	commands map[string]func(io.ReadWriter) // that it runs
+	channel  int                            // channels a connection; 0: any number
 
 	addr     *net.TCPAddr
 	listener net.Listener
@@ -42,6 +46,7 @@ type fakeServer struct {
 
 	mu    sync.Mutex
 	taken int
+	asked []string // the requests of channels
 	conns []net.Conn
 }
 
@@ -121,16 +126,43 @@ func (s *fakeServer) serve(conn net.Conn) {
 		}
 		s.group.Go(func() {
 			for r := range requests {
-				known := r.Type == "subsystem" && (s.anything || string(r.Payload[4:]) == "sftp")
-				_ = r.Reply(known && !s.noSFTP, nil)
+				serve := s.started(r, c)
+				_ = r.Reply(serve != nil, nil)
+				if serve != nil {
+					s.group.Go(func() {
+						serve(channel)
+						_ = channel.Close()
+					})
+				}
 			}
-		})
-		s.group.Go(func() {
-			answerInit(channel)
 			_ = channel.Close()
 		})
 	}
 	_ = c.Close()
+}
+
+// started returns what a request starts on its channel, nil if it is refused.
+func (s *fakeServer) started(r *ssh.Request, c *ssh.ServerConn) func(io.ReadWriter) {
+	what := ""
+	if len(r.Payload) >= 4 {
+		what = string(r.Payload[4:])
+	}
+	s.mu.Lock()
+	s.asked = append(s.asked, r.Type+" "+what)
+	s.mu.Unlock()
+	switch {
+	case r.Type == "exec":
+		return s.commands[what]
+	case r.Type != "subsystem":
+		return nil
+	case what == protocol.Subsystem && s.native != nil:
+		return func(rw io.ReadWriter) {
+			s.native.serve(rw, protocol.BindingSSH, func(string) []byte { return c.SessionID() })
+		}
+	case !s.noSFTP && (what == "sftp" || s.anything):
+		return answerInit
+	}
+	return nil
 }
 
 // answerInit answers SSH_FXP_INIT by version 3, REALPATH by /home and all else
@@ -142,6 +174,10 @@ func answerInit(rw io.ReadWriter) {
 			return
 		}
 		size := binary.BigEndian.Uint32(head[:])
+		if size > 1<<20 { // it waits for the rest of what is no packet
+			_, _ = io.Copy(io.Discard, rw)
+			return
+		}
 		rest := make([]byte, size-1)
 		if _, err := io.ReadFull(rw, rest); err != nil {
 			return

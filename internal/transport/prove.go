@@ -188,20 +188,20 @@ func refusedByAgent(err error) bool { return strings.Contains(err.Error(), "agen
 // Refused implements native.Prover.
 func (p *prover) Refused(e *native.PeerError) error {
 	s := p.server.s
-	switch e.Code {
-	case protocol.CodeAuth:
+	switch code := e.Code; {
+	case code == protocol.CodeAuth:
 		return p.denied()
-	case protocol.CodeMoreAuth:
+	case code == protocol.CodeMoreAuth:
 		return &problem{
 			kind: auth.ErrAuth, text: "log in to " + s.label() + ": the account needs more than a key",
 			hint: "log in by SSH, which can ask for the rest: write ssh://, or leave out --transport=tcp (a transferd's SSH port is 2022)",
 		}
-	case protocol.CodeRestricted:
+	case code == protocol.CodeRestricted:
 		return &problem{
 			kind: auth.ErrAuth, text: "log in to " + s.label() + ": the key is for another purpose (command= in authorized_keys)",
 			hint: "-i names another key",
 		}
-	case protocol.CodeNoHostKey:
+	case code == protocol.CodeNoHostKey:
 		return &problem{
 			kind: auth.ErrHostKey, text: fmt.Sprintf("connect to %s: %v: the server has no host key of a kind that is taken here", where(s), auth.ErrHostKey),
 			hint: "give the server an ed25519 host key",
@@ -245,20 +245,18 @@ func (p *prover) denied() error {
 // peerError says for people what a server said instead of beginning a session.
 func peerError(s settings, e *native.PeerError) error {
 	p := &problem{kind: ErrConnect, text: "connect to " + where(s) + ": the server says: " + escape(e.Message)}
-	switch e.Code {
-	case protocol.CodeVersion:
+	switch code := e.Code; {
+	case code == protocol.CodeVersion:
 		p.text = "connect to " + where(s) + ": the server speaks another version of our protocol"
 		p.hint = "install the same version on both sides; --transport=sftp works between all"
-	case protocol.CodeLimit:
+	case code == protocol.CodeLimit:
 		p.text = "connect to " + where(s) + ": the server has no place"
 		p.hint = "other copies or clients may hold its connections: end one, or try again later"
-	case protocol.CodeShutdown:
+	case code == protocol.CodeShutdown:
 		p.text = "connect to " + where(s) + ": the server is about to end"
 		p.hint = "try again in a moment"
-	default:
-		if e.Message == "" {
-			p.text += e.Code.String()
-		}
+	case e.Message == "":
+		p.text += code.String()
 	}
 	return p
 }

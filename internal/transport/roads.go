@@ -144,19 +144,12 @@ func (a *attempt) control(ctx context.Context) (*native.Stream, native.Prover, e
 // passes reports whether err, which ended the attempt, leaves it to the next
 // road: the server has this one not, or something else answers on it.
 func (a *attempt) passes(ctx context.Context, err error) bool {
-	if errors.Is(err, errors.ErrUnsupported) {
-		return true // this program itself cannot
-	}
 	if ctx.Err() != nil || !a.reached {
 		return false
 	}
 	var said *native.PeerError
-	if errors.As(err, &said) {
-		switch said.Code {
-		case protocol.CodeShutdown, protocol.CodeLimit:
-			return false // it would say the same to SFTP
-		default:
-		}
+	if errors.As(err, &said) && (said.Code == protocol.CodeShutdown || said.Code == protocol.CodeLimit) {
+		return false // it would say the same to SFTP
 	}
 	return true
 }
