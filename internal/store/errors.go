@@ -57,6 +57,8 @@ func explain(err error) error {
 			return meaning{err, tree.ErrClosed}
 		case is != nil && !errors.Is(err, is):
 			return meaning{err, is}
+		case err.Error() == "not a directory" && !errors.Is(err, tree.ErrNotDir): // nor does it export what OpenRoot says
+			return tree.ErrNotDir
 		}
 		return err
 	}
