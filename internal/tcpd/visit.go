@@ -14,16 +14,9 @@ import (
 	"transferd/protocol"
 )
 
-const (
-	// forPerson is how much longer a handshake may take whose client has a key
-	// that would do: a passphrase, a PIN or a touch may be waited for.
-	forPerson = 60 * time.Second
-
-	// maxTries is how many proofs a client may give, as in SSH, and maxOffered
-	// for how many keys it may ask whether they would do.
-	maxTries   = 6
-	maxOffered = 256
-)
+// forPerson is how much longer a handshake may take whose client has a key that
+// would do: a passphrase, a PIN or a touch may be waited for.
+const forPerson = 60 * time.Second
 
 // A visit is one connection: the control stream of a session, one that joins
 // a session, or somebody who gets no further. It is the native.Gatekeeper of
@@ -37,8 +30,6 @@ type visit struct {
 
 	mu      sync.Mutex // guards what follows
 	place   *admission.Place
-	offered int // keys
-	tries   int // proofs
 	patient bool
 	refused *admission.Refusal // the last one
 	login   Login
@@ -57,36 +48,28 @@ func (v *visit) serve(ctx context.Context) {
 		return // Shutdown may have looked at the pool before we were in it
 	}
 	if limits.HandshakeTimeout > 0 {
-		if err := v.wire.SetDeadline(v.begin.Add(limits.HandshakeTimeout)); err != nil {
+		if err := v.wire.SetReadDeadline(v.begin.Add(limits.HandshakeTimeout)); err != nil {
 			return // it has gone already
 		}
 	}
-	conn := tls.Server(v.wire, s.tls)
+	conn := &stream{Conn: tls.Server(quietConn{v.wire}, s.tls), wire: v.wire}
+	defer conn.closing.Wait()
+	defer func() { _ = conn.Close() }() // never fails
 	if err := conn.HandshakeContext(ctx); err != nil {
 		// Scanners, health checks, and whoever speaks something else.
 		v.log.DebugContext(ctx, "no TLS", "remote", v.remote, "err", admission.Brief(err))
 		return
 	}
-	defer func() { _ = conn.Close() }()
 	if !s.enlist(v) {
 		return
 	}
 	defer s.delist(v)
-	state := conn.ConnectionState()
-	err := s.native.Serve(ctx, &native.Stream{
-		ReadWriteCloser: conn,
-		Transport:       "tcp",
-		Binding:         protocol.BindingTLS,
-		Exporter: func(label string) ([]byte, error) {
-			return state.ExportKeyingMaterial(label, nil, exporterSize)
-		},
-		Remote: v.remote,
-	}, native.ServeOptions{Gate: v, Entered: func(user string, control bool) error { return v.enter(ctx, user, control) }})
+	err := s.native.Serve(ctx, conn.native(v.remote), native.ServeOptions{
+		Gate:    v,
+		Entered: func(user string, control bool) error { return v.enter(ctx, user, control) },
+	})
 	v.left(ctx, err)
 }
-
-// exporterSize is the length of exporters in bytes (docs/protocol.md, section 5).
-const exporterSize = 32
 
 // enter is called when the handshake is over.
 func (v *visit) enter(ctx context.Context, user string, control bool) error {
@@ -101,10 +84,6 @@ func (v *visit) enter(ctx context.Context, user string, control bool) error {
 	login := v.login
 	v.mu.Unlock()
 	v.leavePool()
-	v.wire.Grow()
-	if err := v.wire.SetDeadline(time.Time{}); err != nil {
-		return err // lost at the login; left gives everything back
-	}
 	if control {
 		v.log.InfoContext(ctx, "login", "user", user, "remote", v.remote, "key", login.Grant.Fingerprint,
 			"granted_by", login.Grant.Source, "transport", "tcp")
