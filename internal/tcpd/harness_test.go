@@ -141,6 +141,10 @@ type peer struct {
 	frames *protocol.Reader
 	hello  protocol.Hello
 	script protocol.Transcript
+
+	once   sync.Once
+	closed chan struct{}
+	alive  sync.WaitGroup
 }
 
 // clientTLS is what a client asks for that keeps to the protocol.
@@ -170,7 +174,7 @@ func (r *rig) dialFrom(ip string) *peer {
 // over brings a peer behind TLS on conn, whose faults are those of wire.
 func (r *rig) over(conn net.Conn, wire *testnet.Conn) *peer {
 	r.t.Helper()
-	p := &peer{t: r.t, net: wire, tls: tls.Client(conn, clientTLS())}
+	p := &peer{t: r.t, net: wire, tls: tls.Client(conn, clientTLS()), closed: make(chan struct{})}
 	if err := p.tls.Handshake(); err != nil {
 		r.t.Fatalf("TLS: %v", err)
 	}
@@ -182,7 +186,11 @@ func (r *rig) over(conn net.Conn, wire *testnet.Conn) *peer {
 	return p
 }
 
-func (p *peer) close() { _ = p.tls.Close() }
+func (p *peer) close() {
+	p.once.Do(func() { close(p.closed) })
+	_ = p.tls.Close()
+	p.alive.Wait()
+}
 
 // send sends m with id 0.
 func (p *peer) send(m protocol.Message) []byte {
