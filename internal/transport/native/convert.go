@@ -41,7 +41,7 @@ func entryToWire(e tree.Entry, xattrs []tree.Xattr) protocol.Entry {
 		Nlink:  e.Nlink,
 		Device: e.Device,
 		Inode:  e.Inode,
-		Grain:  uint32(min(max(0, e.Grain), math.MaxUint32)), //nolint:gosec // within
+		Grain:  uint32(min(max(0, e.Grain), math.MaxUint32)),
 		Link:   e.Link,
 		Xattrs: xattrsToWire(xattrs),
 	}

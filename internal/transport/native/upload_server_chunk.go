@@ -111,7 +111,8 @@ func (u *serverUpload) came(c *assembly) {
 	defer u.mu.Unlock()
 	delete(u.halves, c)
 	if u.over {
-		u.session.share.put(c.buf)
+		c.freeLocked()
+		u.leftLocked(c.index)
 		return
 	}
 	if u.asked.Size < 0 {

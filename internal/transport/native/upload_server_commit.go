@@ -45,6 +45,9 @@ func (u *serverUpload) final(ctx context.Context, m *protocol.Commit) (tree.Fina
 	case lone && count > 1:
 		return f, fmt.Errorf("%w: the first chunk came as the only one", tree.ErrIntegrity)
 	}
+	if m.Size == 0 && m.Values != sha256.Sum256(make([]byte, 32)) {
+		u.emptyChunk()
+	}
 	values, sum, err := u.values(ctx, count, m.HasDigest || count <= manyChunks)
 	if err != nil {
 		return f, err
@@ -63,6 +66,17 @@ func (u *serverUpload) final(ctx context.Context, m *protocol.Commit) (tree.Fina
 		err = fmt.Errorf("%w: the chunks make %v, not %v", tree.ErrIntegrity, got, f.Digest)
 	}
 	return f, err
+}
+
+// emptyChunk puts in the only chunk of an empty file if it was not sent: no bytes
+// are as much data as a hole, and clients may take them for either.
+func (u *serverUpload) emptyChunk() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if st := u.chunks[0]; st.phase == phaseNone {
+		st.value = tree.ChunkValue(nil, 0, u.asked.ChunkSize, true)
+		u.chunks[0] = st
+	}
 }
 
 // values returns the values of all chunks if they are wanted, and their sum.

@@ -51,7 +51,7 @@ func (p *chunkPool) share() *poolShare { return &poolShare{pool: p} }
 
 // class returns which buffers have room for n bytes, and how much they have.
 func class(n int64) (index int, size int64) {
-	index = bits.Len64(uint64(max(n, leastBuffer)-1) / leastBuffer) //nolint:gosec // not negative
+	index = bits.Len64(uint64(max(n, leastBuffer)-1) / leastBuffer)
 	return index, leastBuffer << index
 }
 

@@ -256,7 +256,6 @@ func TestUploadThatIsCompressed(t *testing.T) {
 	})
 }
 
-
 func TestUploadIsCancelled(t *testing.T) {
 	wait := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 	t.Run("before it has begun", func(t *testing.T) {
@@ -307,7 +306,7 @@ func TestCommitWaitsForChunksThatAreSilent(t *testing.T) {
 		l := p.streams[0]
 		l.begin(1, treetest.Upload("f", data))
 		l.say(1, commitOf(treetest.FinalOf(data), 3))
-		time.Sleep(commitSilence - time.Second)
+		<-time.After(commitSilence - time.Second)
 		p.streams[1].chunk(1, chunks[0], testChunk)
 		l.hear(1)
 		began := time.Now()
@@ -370,10 +369,13 @@ func TestDataThatDoesNotFit(t *testing.T) {
 		"too short": {func(l *uploadLane) {
 			l.piece(1, 0, data[:6], end, chunks[0].Value)
 		}, protocol.CodeWrongOffset},
-		"never ends":       {func(l *uploadLane) { l.piece(1, 2*testChunk, data[2*testChunk:], 0, tree.Value{}) }, protocol.CodeWrongOffset},
-		"nothing":          {func(l *uploadLane) { l.piece(1, 0, nil, 0, tree.Value{}) }, protocol.CodeWrongOffset},
-		"without a value":  {func(l *uploadLane) { l.piece(1, 2*testChunk, data[2*testChunk:], protocol.DataLast, tree.Value{}) }, protocol.CodeWrongOffset},
-		"another's within": {func(l *uploadLane) { l.piece(1, 0, data[:9], 0, tree.Value{}); l.piece(2, 0, data[:9], 0, tree.Value{}) }, protocol.CodeWrongOffset},
+		"never ends":      {func(l *uploadLane) { l.piece(1, 2*testChunk, data[2*testChunk:], 0, tree.Value{}) }, protocol.CodeWrongOffset},
+		"nothing":         {func(l *uploadLane) { l.piece(1, 0, nil, 0, tree.Value{}) }, protocol.CodeWrongOffset},
+		"without a value": {func(l *uploadLane) { l.piece(1, 2*testChunk, data[2*testChunk:], protocol.DataLast, tree.Value{}) }, protocol.CodeWrongOffset},
+		"another's within": {func(l *uploadLane) {
+			l.piece(1, 0, data[:9], 0, tree.Value{})
+			l.piece(2, 0, data[:9], 0, tree.Value{})
+		}, protocol.CodeWrongOffset},
 		"with a wrong value": {func(l *uploadLane) {
 			l.piece(1, 2*testChunk, data[2*testChunk:], end, chunks[0].Value)
 		}, protocol.CodeIntegrity},
@@ -406,12 +408,22 @@ func TestUnknownSizeComesInOrder(t *testing.T) {
 	data := treetest.Data(1, 3*testChunk)
 	chunks := treetest.Chunks(data)
 	for name, send := range map[string]func(p *uploadHost, l *uploadLane){
-		"out of order":          func(_ *uploadHost, l *uploadLane) { l.chunk(1, chunks[1], testChunk) },
-		"on another stream":     func(p *uploadHost, _ *uploadLane) { p.streams[1].chunk(1, chunks[0], testChunk) },
-		"twice":                 func(_ *uploadHost, l *uploadLane) { l.chunk(1, chunks[0], testChunk); l.chunk(1, chunks[0], testChunk) },
-		"behind a short one":    func(_ *uploadHost, l *uploadLane) { c := treetest.Chunks(data[:5])[0]; l.chunk(1, c, testChunk); l.chunk(1, chunks[1], testChunk) },
-		"empty behind a chunk":  func(_ *uploadHost, l *uploadLane) { l.chunk(1, chunks[0], testChunk); l.piece(1, testChunk, nil, protocol.DataLast|protocol.DataValue, tree.Value{1}) },
-		"longer than one chunk": func(_ *uploadHost, l *uploadLane) { l.piece(1, 0, data[:testChunk-1], 0, tree.Value{}); l.piece(1, testChunk-1, data[:2], 0, tree.Value{}) },
+		"out of order":      func(_ *uploadHost, l *uploadLane) { l.chunk(1, chunks[1], testChunk) },
+		"on another stream": func(p *uploadHost, _ *uploadLane) { p.streams[1].chunk(1, chunks[0], testChunk) },
+		"twice":             func(_ *uploadHost, l *uploadLane) { l.chunk(1, chunks[0], testChunk); l.chunk(1, chunks[0], testChunk) },
+		"behind a short one": func(_ *uploadHost, l *uploadLane) {
+			c := treetest.Chunks(data[:5])[0]
+			l.chunk(1, c, testChunk)
+			l.chunk(1, chunks[1], testChunk)
+		},
+		"empty behind a chunk": func(_ *uploadHost, l *uploadLane) {
+			l.chunk(1, chunks[0], testChunk)
+			l.piece(1, testChunk, nil, protocol.DataLast|protocol.DataValue, tree.Value{1})
+		},
+		"longer than one chunk": func(_ *uploadHost, l *uploadLane) {
+			l.piece(1, 0, data[:testChunk-1], 0, tree.Value{})
+			l.piece(1, testChunk-1, data[:2], 0, tree.Value{})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, 2, func(t *testing.T, p *uploadHost) {

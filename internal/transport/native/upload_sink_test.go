@@ -57,6 +57,7 @@ type memWriter struct {
 }
 
 func newMemSink(t *testing.T) *memSink {
+	t.Helper()
 	return &memSink{t: t, journal: true, eager: true, files: map[tree.Path][]byte{}, partials: map[string]map[int64]memChunk{}}
 }
 
