@@ -85,7 +85,7 @@ func newServerSession(g *greeting, guest *Guest) *serverSession {
 		bound:   g.stream.conn.Bound,
 		maxData: int(g.hello.MaxData),
 		zstd:    hasZstd(g.hello.Extensions),
-		window:  &window{limit: sessionWindow},
+		window:  &window{limit: sessionWindow + windowSlack},
 		small:   s.small.share(),
 		names:   workers{limit: parallelNames},
 		puts:    workers{limit: parallelPuts},
