@@ -188,27 +188,27 @@ func refusedByAgent(err error) bool { return strings.Contains(err.Error(), "agen
 // Refused implements native.Prover.
 func (p *prover) Refused(e *native.PeerError) error {
 	s := p.server.s
-	switch code := e.Code; {
-	case code == protocol.CodeAuth:
+	if e.Code == protocol.CodeAuth {
 		return p.denied()
-	case code == protocol.CodeMoreAuth:
-		return &problem{
+	}
+	words := map[protocol.Code]*problem{
+		protocol.CodeMoreAuth: {
 			kind: auth.ErrAuth, text: "log in to " + s.label() + ": the account needs more than a key",
 			hint: "log in by SSH, which can ask for the rest: write ssh://, or leave out --transport=tcp (a transferd's SSH port is 2022)",
-		}
-	case code == protocol.CodeRestricted:
-		return &problem{
+		},
+		protocol.CodeRestricted: {
 			kind: auth.ErrAuth, text: "log in to " + s.label() + ": the key is for another purpose (command= in authorized_keys)",
 			hint: "-i names another key",
-		}
-	case code == protocol.CodeNoHostKey:
-		return &problem{
+		},
+		protocol.CodeNoHostKey: {
 			kind: auth.ErrHostKey, text: fmt.Sprintf("connect to %s: %v: the server has no host key of a kind that is taken here", where(s), auth.ErrHostKey),
 			hint: "give the server an ed25519 host key",
-		}
-	default:
-		return peerError(s, e)
+		},
 	}
+	if said, ok := words[e.Code]; ok {
+		return said
+	}
+	return peerError(s, e)
 }
 
 // denied is the error of a login with keys of which none did.
