@@ -84,7 +84,10 @@ func (v *server) connectNative(ctx context.Context) (files, []string, error) {
 			return nil, nil, v.nativeError(ctx, err)
 		}
 		v.log.DebugContext(ctx, "no native protocol this way", "server", v.s.label(), "way", r.name, "reason", err)
-		reasons = append(reasons, fmt.Sprintf("not by %s: %v", r.name, err))
+		if errors.Is(err, native.ErrNotNative) {
+			err = errors.New(r.name + " does not answer")
+		}
+		reasons = append(reasons, err.Error())
 	}
 	return nil, reasons, nil
 }
