@@ -1,24 +1,41 @@
 package native
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 
+	"transferd/internal/store"
+	"transferd/internal/tree"
 	"transferd/internal/wire"
 	"transferd/protocol"
 )
 
 // tlsPair returns both ends of a TLS connection over loopback, as the programs
-// use it.
+// use it, cut into frames.
 func tlsPair(tb testing.TB) (client, server *stream) {
+	tb.Helper()
+	near, far := tlsConns(tb)
+	client = newStream(&Stream{ReadWriteCloser: near}, protocol.FromServer)
+	server = newStream(&Stream{ReadWriteCloser: far}, protocol.FromClient)
+	client.open()
+	server.open()
+	tb.Cleanup(func() { client.Close(); server.Close() })
+	return client, server
+}
+
+func tlsConns(tb testing.TB) (client, server *tls.Conn) {
 	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -57,12 +74,7 @@ func tlsPair(tb testing.TB) (client, server *stream) {
 		tb.Fatal(err)
 	}
 	group.Wait()
-	client = newStream(&Stream{ReadWriteCloser: ca}, protocol.FromServer)
-	server = newStream(&Stream{ReadWriteCloser: cb}, protocol.FromClient)
-	client.open()
-	server.open()
-	tb.Cleanup(func() { client.Close(); server.Close() })
-	return client, server
+	return ca, cb
 }
 
 func BenchmarkDataOverTLS(b *testing.B) {
@@ -122,6 +134,98 @@ func BenchmarkSmallOverTLS(b *testing.B) {
 		if _, err := client.next(); err != nil {
 			b.Fatal(err)
 		}
+	}
+	group.Wait()
+}
+
+// whole returns a client of a server with a store, over TLS.
+func whole(b *testing.B, o ClientOptions) *Client {
+	b.Helper()
+	st, err := store.Open(b.TempDir(), store.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := NewServer(ServerConfig{Log: slog.New(slog.DiscardHandler)})
+	var group sync.WaitGroup
+	dial := func() *Stream {
+		near, far := tlsConns(b)
+		bound := []byte("both know")
+		group.Go(func() {
+			_ = server.Serve(b.Context(), &Stream{ReadWriteCloser: far, Transport: "ssh", Binding: protocol.BindingSSH, Bound: bound}, ServeOptions{
+				Guest: func(context.Context) (Guest, error) { return Guest{User: "u", Tree: st, Home: tree.Root}, nil },
+			})
+		})
+		return &Stream{ReadWriteCloser: near, Transport: "ssh", Binding: protocol.BindingSSH, Bound: bound}
+	}
+	o.Control = func(context.Context) (*Stream, Prover, error) { return dial(), nil, nil }
+	o.Join = func(context.Context, *protocol.Welcome) (*Stream, error) { return dial(), nil }
+	c, err := NewClient(b.Context(), o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = c.Close()
+		_ = server.Shutdown(context.Background())
+		group.Wait()
+		_ = st.Close()
+	})
+	return c
+}
+
+func BenchmarkUpload(b *testing.B) {
+	const size = 256 << 20
+	data := noise(size)
+	for _, streams := range []int{1, 2, 4} {
+		b.Run(strconv.Itoa(streams), func(b *testing.B) {
+			c := whole(b, ClientOptions{Streams: streams})
+			b.SetBytes(size)
+			for range b.N {
+				w, err := c.Begin(b.Context(), tree.Upload{Path: "f", Size: size, ChunkSize: 1 << 20, Fsync: tree.FsyncOff})
+				if err != nil {
+					b.Fatal(err)
+				}
+				f := tree.Final{Size: size, HasDigest: true, Values: make([]tree.Value, size>>20)}
+				var group sync.WaitGroup
+				var next atomic.Int64
+				for range 4 {
+					group.Go(func() {
+						for i := next.Add(1) - 1; i < size>>20; i = next.Add(1) - 1 {
+							part := data[i<<20:][:1<<20]
+							f.Values[i] = tree.ChunkValue(part, i, 1<<20, false)
+							if err := w.WriteChunk(b.Context(), tree.Chunk{Index: i, Data: part, Value: f.Values[i]}); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				group.Wait()
+				f.Digest = tree.MergeValues(f.Values)
+				if _, err := w.Commit(b.Context(), f); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkPut(b *testing.B) {
+	c := whole(b, ClientOptions{})
+	data := noise(4096)
+	digest := tree.Digest(tree.ChunkValue(data, 0, 1<<20, true))
+	b.ReportAllocs()
+	var group sync.WaitGroup
+	var next atomic.Int64
+	for range 256 {
+		group.Go(func() {
+			for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
+				p := tree.Path("f" + strconv.FormatInt(i, 10))
+				if _, err := c.Put(b.Context(), tree.Small{Path: p, Data: data, Digest: digest, Fsync: tree.FsyncOff}); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
 	}
 	group.Wait()
 }
