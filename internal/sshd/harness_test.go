@@ -21,6 +21,7 @@ import (
 	"transferd/auth"
 	"transferd/internal/session"
 	"transferd/internal/testnet"
+	"transferd/internal/transport/native"
 	"transferd/internal/tree"
 )
 
@@ -29,6 +30,7 @@ import (
 type rig struct {
 	t        *testing.T
 	server   *Server
+	native   *native.Server
 	listener *testnet.Listener
 	hostKey  ssh.Signer
 	key      ssh.Signer
@@ -54,8 +56,13 @@ func newRig(t *testing.T, limits Limits) *rig {
 	}
 	r.lines = map[string]string{"alice": authorizedLine(r.key)}
 	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	r.native = native.NewServer(native.ServerConfig{
+		Software:    "test",
+		Log:         log,
+		IdleTimeout: func() time.Duration { return r.server.limits.Load().IdleTimeout },
+	})
 	var err error
-	r.server, err = New(Config{HostKeys: []ssh.Signer{r.hostKey}, Accounts: r, Limits: limits, Log: log})
+	r.server, err = New(Config{HostKeys: []ssh.Signer{r.hostKey}, Accounts: r, Limits: limits, Log: log, Native: r.native})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +77,7 @@ func (r *rig) run(f func()) {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		if err := r.server.Shutdown(ctx); err != nil {
+		if err := errors.Join(r.native.Shutdown(ctx), r.server.Shutdown(ctx)); err != nil {
 			r.t.Errorf("Shutdown: %v", err)
 		}
 		if err := <-served; err != nil {
