@@ -122,7 +122,7 @@ func (w *writer) settleChunk(i int64, f tree.Final) error {
 		// Data of an older version of the source lies where it has a hole now.
 		delete(w.chunks, i)
 		if st.recorded {
-			if err := w.journal.Forget([]int64{i}); err != nil {
+			if err := w.journal.forget([]int64{i}, w.u.Fsync != tree.FsyncOff); err != nil {
 				return err
 			}
 		}

@@ -153,9 +153,9 @@ func (d *dir) readSmall(name string, limit int64) (tree.Entry, []byte, error) {
 	for n := 0; n < len(data); {
 		m, err := unix.Read(fd, data[n:])
 		switch {
-		case err == unix.EINTR: //nolint:errorlint // a bare errno
+		case err == unix.EINTR:
 			continue
-		case err == unix.EAGAIN || (err == nil && m == 0): //nolint:errorlint // a bare errno
+		case err == unix.EAGAIN || (err == nil && m == 0):
 			return e, nil, tree.ErrSourceChanged
 		case err != nil:
 			return e, nil, err

@@ -60,11 +60,11 @@ func TestDurableInTime(t *testing.T) {
 		data := treetest.Data(1, 3*mib)
 		w, d := listened(t, s, data)
 		writeChunks(t, w, treetest.Chunks(data)[1])
-		time.Sleep(900 * time.Millisecond) // of the bubble
+		<-time.After(900 * time.Millisecond)
 		if got := d.all(); len(got) != 0 {
 			t.Errorf("announced at once: %v", got)
 		}
-		time.Sleep(200 * time.Millisecond)
+		<-time.After(200 * time.Millisecond)
 		synctest.Wait()
 		if diff := cmp.Diff([]int64{1}, d.all()); diff != "" {
 			t.Errorf("announced after a second (-want +got):\n%s", diff)

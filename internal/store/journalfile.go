@@ -26,12 +26,15 @@ type journalFile struct {
 	have      map[int64]tree.Value // at open; not changed later
 	unchanged bool
 
-	mu    sync.Mutex
-	salt  uint64
-	end   int64
-	named bool  // the name is durable
-	err   error // after a failed fsync: nothing more is recorded
-	buf   []byte
+	syncing sync.Mutex // one sync at a time: who waits for it often needs none any more
+
+	mu     sync.Mutex
+	salt   uint64
+	end    int64
+	synced int64 // up to where it is durable
+	named  bool  // the name is durable
+	err    error // after a failed fsync: nothing more is recorded
+	buf    []byte
 }
 
 // openJournal opens or makes the locked journal name in d. What it holds is
@@ -160,21 +163,32 @@ func (j *journalFile) Record(chunks map[int64]tree.Value) error {
 
 // Forget drops chunks that turned out bad. It is not made durable: whoever
 // resumes checks every chunk again.
-func (j *journalFile) Forget(indexes []int64) error {
+func (j *journalFile) Forget(indexes []int64) error { return j.forget(indexes, false) }
+
+func (j *journalFile) forget(indexes []int64, durable bool) error {
 	records := make([]record, 0, len(indexes))
 	for _, i := range indexes {
 		records = append(records, record{kind: recordForget, index: i})
 	}
-	return j.append(records, false)
+	return j.append(records, durable)
 }
 
 // append writes records behind the last one, all or none as far as this
 // process sees, and makes them durable if asked.
 func (j *journalFile) append(records []record, durable bool) error {
+	end, err := j.add(records)
+	if err != nil || !durable {
+		return err
+	}
+	return j.syncTo(end)
+}
+
+// add writes records and returns where they end.
+func (j *journalFile) add(records []record) (end int64, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.err != nil {
-		return j.err
+		return 0, j.err
 	}
 	b := j.buf[:0]
 	for _, r := range records {
@@ -187,15 +201,29 @@ func (j *journalFile) append(records []record, durable bool) error {
 		if terr := j.truncate(j.end); terr != nil {
 			j.err = fmt.Errorf("%w: %w", errDead, explain(err))
 		}
-		return err
+		return 0, err
 	}
-	if !durable {
-		return nil
+	return j.end, nil
+}
+
+// syncTo returns when what lies before end is durable.
+func (j *journalFile) syncTo(end int64) error {
+	j.syncing.Lock()
+	defer j.syncing.Unlock()
+	j.mu.Lock()
+	dead, synced, now := j.err, j.synced, j.end
+	j.mu.Unlock()
+	if dead != nil || synced >= end {
+		return dead
 	}
-	if err := j.sync(); err != nil {
+	err := j.sync()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if err != nil {
 		j.err = fmt.Errorf("%w: %w", errDead, explain(err))
 		return err
 	}
+	j.synced = now
 	return nil
 }
 

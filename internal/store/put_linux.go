@@ -25,6 +25,10 @@ type smallFile struct {
 	turn chan bool // size 1: true: lead the next group; false: it is done
 }
 
+// errGone: the directory that is held may have been removed, and another one
+// have its name.
+var errGone = errors.New("directory removed")
+
 // putFast writes f into a file without a name and gives it one when its bytes
 // are durable. It is errAlone where that is not the way.
 func (s *Store) putFast(ctx context.Context, f *tree.Small) (tree.Receipt, error) {
@@ -49,8 +53,8 @@ func (s *Store) putFast(ctx context.Context, f *tree.Small) (tree.Receipt, error
 	defer s.held.letGo(d)
 	p := &smallFile{s: s, f: f, d: d, name: name, fd: -1}
 	err = p.run(ctx)
-	if isNotExist(err) {
-		s.held.forget(parent) // the directory has been removed, and perhaps made anew
+	if isNotExist(err) || errors.Is(err, errGone) {
+		s.held.forget(parent)
 		err = errAlone
 	}
 	return tree.Receipt{Verified: tree.VerifiedDigest, Volatile: f.Fsync == tree.FsyncOff}, s.diskFull(d.dir, f.Path, err)
@@ -123,10 +127,12 @@ func (p *smallFile) write() error {
 		return err
 	}
 	fd, err := h.sys.makeTemp(p.d.dir, mode)
-	if err != nil {
-		if isUnsupported(err) {
-			return errAlone
-		}
+	switch {
+	case isUnsupported(err):
+		return errAlone
+	case errors.Is(err, fs.ErrPermission):
+		return errGone // so ext4 says it
+	case err != nil:
 		return err
 	}
 	p.fd = fd

@@ -12,9 +12,8 @@ import (
 // crash leaves nothing of it.
 func makeTemp(d *dir, perm tree.Perm) (int, error) {
 	fd, err := openAt(d.fd, ".", unix.O_TMPFILE|unix.O_RDWR, uint32(perm))
-	switch err { //nolint:errorlint // bare errnos
-	case unix.EISDIR, unix.EINVAL: // a kernel or filesystem that does not know the flag
-		return -1, unix.ENOTSUP
+	if err == unix.EISDIR || err == unix.EINVAL { //nolint:errorlint // bare errnos
+		return -1, unix.ENOTSUP // a kernel or filesystem that does not know the flag
 	}
 	return fd, err
 }
@@ -22,7 +21,7 @@ func makeTemp(d *dir, perm tree.Perm) (int, error) {
 func writeTemp(fd int, data []byte) error {
 	for len(data) > 0 {
 		n, err := unix.Write(fd, data)
-		if err != nil && err != unix.EINTR { //nolint:errorlint // a bare errno
+		if err != nil && err != unix.EINTR {
 			return err
 		}
 		data = data[max(n, 0):]

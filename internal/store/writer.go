@@ -205,9 +205,9 @@ func (w *writer) claimChunk(i int64) (clean bool, err error) {
 	w.chunks[i] = chunkState{writing: true}
 	w.mu.Unlock()
 	if st.recorded {
-		// Before the bytes change: a kill in the middle must not leave the old
-		// value on record.
-		if err := w.journal.Forget([]int64{i}); err != nil {
+		// Before the bytes change: neither a kill nor a power cut in the middle
+		// must leave the old value on record.
+		if err := w.journal.forget([]int64{i}, w.u.Fsync != tree.FsyncOff); err != nil {
 			return false, err
 		}
 	}
