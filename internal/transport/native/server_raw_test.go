@@ -236,6 +236,7 @@ func (c *raw) wantEnd(code protocol.Code) {
 		}
 		break
 	}
+	_ = c.conn.CloseWrite() // which the server waits for
 	if _, m, err := c.next(); !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		c.t.Errorf("behind GOODBYE: %+v, %v, want the end", m, err)
 	}
