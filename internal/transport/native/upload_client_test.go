@@ -568,3 +568,31 @@ func TestAbortThrowsAwayWhatTheServerSuspended(t *testing.T) {
 		})
 	}
 }
+
+func TestOnlySlowLinksAreCompressedFor(t *testing.T) {
+	for _, slow := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newUploadPeer(t)
+			p.zstd, p.window = true, 64*mib
+			if slow {
+				p.onConn = func(_ uint32, conn *testnet.Conn) { conn.Slow(2*mib, 10*time.Millisecond) }
+			}
+			c := p.client(ClientOptions{})
+			defer p.close(c)
+			data := bytes.Repeat([]byte("it was a dark and stormy night; "), 20*mib/32)
+			chunks := chunksOf(data)
+			w := begin(t, c, int64(len(data)))
+			if err := writeAll(t.Context(), w, chunks); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.Commit(t.Context(), finalOf(int64(len(data)), chunks)); err != nil {
+				t.Fatal(err)
+			}
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if small := p.wire < int64(len(data)/2); small != slow {
+				t.Errorf("slow %v: %d bytes travelled of %d", slow, p.wire, len(data))
+			}
+		})
+	}
+}
