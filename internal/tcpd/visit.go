@@ -106,7 +106,10 @@ func (v *visit) left(ctx context.Context, err error) {
 	}
 	switch {
 	case control:
-		log.InfoContext(ctx, "logout", "user", login.User, "err", err)
+		if err != nil {
+			log = log.With("err", admission.Brief(err))
+		}
+		log.InfoContext(ctx, "logout", "user", login.User)
 	case entered:
 		log.DebugContext(ctx, "joined stream ended", "err", err)
 	case refused != nil:
