@@ -37,6 +37,8 @@ type upload struct {
 	missing uint64          // chunks of HAVE that are still to come
 	have    []protocol.Have // ascending once begun is closed
 	flying  map[int64]*flight
+	next    int64            // where the size is not known, the chunk that may go
+	moved   chan struct{}    // closed when next changes
 	sent    bitmap           // chunks that were sent
 	ending  protocol.Type    // COMMIT, SUSPEND or ABORT, once it was sent
 	recheck recheck          // the one that is running
@@ -115,6 +117,7 @@ func (s *clientSession) startUpload(ctx context.Context, u tree.Upload, dir uint
 		begun:  make(chan struct{}),
 		over:   make(chan struct{}),
 		flying: map[int64]*flight{},
+		moved:  make(chan struct{}),
 		ruin:   make(chan struct{}),
 	}
 	s.uploads.add(w)

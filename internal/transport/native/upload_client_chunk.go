@@ -22,6 +22,12 @@ func (w *upload) writeChunk(ctx context.Context, c tree.Chunk) error {
 	if err := w.check(c); err != nil {
 		return err
 	}
+	if w.u.Size < 0 {
+		if err := w.queue(ctx, c.Index); err != nil {
+			return err
+		}
+		defer w.step(c.Index)
+	}
 	n := int64(len(c.Data))
 	x, err := w.enter(ctx, c.Index, n)
 	if err != nil {
@@ -56,6 +62,38 @@ func (w *upload) check(c tree.Chunk) error {
 		return fmt.Errorf("chunk %d has %d bytes", c.Index, n)
 	}
 	return nil
+}
+
+// queue waits until all chunks before index have been sent: where the size is not
+// known they go in order, whoever comes first.
+func (w *upload) queue(ctx context.Context, index int64) error {
+	for {
+		w.mu.Lock()
+		turn, moved := index <= w.next, w.moved
+		w.mu.Unlock()
+		if turn {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-w.ruin:
+			return errUploadEnded
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// step lets the chunk behind index go, also where that one failed: whoever waits
+// for it shall hear of it.
+func (w *upload) step(index int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.next <= index {
+		w.next = index + 1
+		close(w.moved)
+		w.moved = make(chan struct{})
+	}
 }
 
 // enter waits for n bytes of both windows, and for the chunk if it is still
