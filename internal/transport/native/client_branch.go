@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"transferd/internal/tree"
 	"transferd/protocol"
@@ -18,11 +19,14 @@ type branch struct {
 	c   *Client
 	dir *heldDir // nil: the root
 
-	once sync.Once // closes dir
+	closed atomic.Bool
 }
 
 // at returns the session, and the handle of the branch's directory in it.
 func (b *branch) at(ctx context.Context) (*clientSession, uint32, error) {
+	if b.closed.Load() {
+		return nil, 0, tree.ErrClosed
+	}
 	s, err := b.c.session(ctx)
 	if err != nil || b.dir == nil {
 		return s, 0, err
@@ -64,8 +68,8 @@ func (b *branch) Sub(ctx context.Context, p tree.Path) (tree.SubTree, error) {
 
 // Close lets go of the directory. The session belongs to the Client.
 func (b *branch) Close() error {
-	if b.dir != nil {
-		b.once.Do(b.dir.release)
+	if b.dir != nil && !b.closed.Swap(true) {
+		b.dir.release()
 	}
 	return nil
 }

@@ -2,6 +2,8 @@ package native
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"errors"
 	"sync"
 	"testing"
@@ -111,6 +113,32 @@ func (f *fake) client() *Client {
 		f.group.Wait()
 	})
 	return c
+}
+
+// admit lets a stream join as number, as a server does that has the secret.
+func (f *fake) admit(s *stream, secret [32]byte) error {
+	if err := errors.Join(s.sendPreface(), s.readPreface(0)); err != nil {
+		return err
+	}
+	m, err := s.next()
+	if err != nil {
+		return err
+	}
+	join, ok := m.Message.(*protocol.Join)
+	if !ok {
+		return violation(m.Type)
+	}
+	mac := func(role protocol.Role, secret [32]byte) (sum [32]byte) {
+		h := hmac.New(sha256.New, secret[:])
+		h.Write(protocol.JoinMessage(role, s.conn.Binding, []byte("session id"), f.welcome.Session, join.Stream))
+		h.Sum(sum[:0])
+		return sum
+	}
+	if join.MAC != mac(protocol.RoleClient, f.welcome.Secret) {
+		f.t.Errorf("JOIN of stream %d has another MAC than docs/protocol.md says", join.Stream)
+	}
+	s.open()
+	return s.post(0, &protocol.Joined{MAC: mac(protocol.RoleServer, secret)})
 }
 
 // each calls answer for every frame until the stream ends, and returns why.

@@ -90,6 +90,11 @@ func (b *branch) Xattrs(ctx context.Context, p tree.Path) ([]tree.Xattr, error) 
 	xattrs := slices.DeleteFunc(xattrsFromWire(m.(*protocol.Found).Entry.Xattrs), func(x tree.Xattr) bool {
 		return !strings.HasPrefix(x.Name, "user.") // the others are none of a copy's business
 	})
+	for i := range xattrs {
+		if xattrs[i].Value == nil {
+			xattrs[i].Value = []byte{} // nil stands for no attribute elsewhere
+		}
+	}
 	slices.SortFunc(xattrs, func(x, y tree.Xattr) int { return strings.Compare(x.Name, y.Name) })
 	return xattrs, nil
 }

@@ -3,7 +3,6 @@ package native
 import (
 	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,7 +29,7 @@ type reading struct {
 	off   int64
 	value bool // the value of the chunk is wanted
 
-	filling sync.Mutex // held while p is written to
+	filling chan struct{} // full while p is written to
 	gone    atomic.Bool
 	p       []byte
 	n       int // bytes of p that are there
@@ -87,8 +86,8 @@ func (r *reading) fill(l *lane, d *protocol.Data, p []byte) error {
 
 // part fills a part of the buffer, unless nobody wants that any more.
 func (r *reading) part(fill func() error) error {
-	r.filling.Lock()
-	defer r.filling.Unlock()
+	r.filling <- struct{}{}
+	defer func() { <-r.filling }()
 	if r.gone.Load() {
 		return nil
 	}
@@ -106,8 +105,7 @@ func (r *reading) leave(l *lane, id uint64) {
 	l.cancel(id)
 	late := time.AfterFunc(stuck, func() { l.fail(errAbandoned) })
 	defer late.Stop()
-	r.filling.Lock()
-	defer r.filling.Unlock()
+	r.filling <- struct{}{} // nobody needs it again
 }
 
 // wait waits for the answer.
@@ -136,7 +134,8 @@ func (s *clientSession) read(ctx context.Context, m *protocol.Read, p []byte) (*
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		r := &reading{s: s, off: m.Offset, value: m.Flags&protocol.ReadValue != 0, p: p, done: make(chan struct{}, 1)}
+		r := &reading{s: s, off: m.Offset, value: m.Flags&protocol.ReadValue != 0, p: p}
+		r.filling, r.done = make(chan struct{}, 1), make(chan struct{}, 1)
 		l := s.pick(int64(len(p)))
 		id, err := l.start(ctx, r, m)
 		if err == nil {
