@@ -27,6 +27,7 @@ type rig struct {
 	log    lockedBuffer
 	guest  func(g *Guest) // changes what the guest is
 	o      ServeOptions
+	ctx    context.Context // of handshakes
 	group  sync.WaitGroup
 }
 
@@ -55,7 +56,7 @@ func newRig(t *testing.T, c ServerConfig) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, store: s, tree: s, dir: dir}
+	r := &rig{t: t, store: s, tree: s, dir: dir, ctx: context.Background()}
 	c.Software = "test"
 	c.Log = slog.New(slog.NewTextHandler(&r.log, nil))
 	r.server = NewServer(c)
@@ -81,7 +82,8 @@ func (r *rig) open(context.Context) (Guest, error) {
 type raw struct {
 	t       *testing.T
 	conn    *testnet.Conn
-	w       io.Writer // conn, unless a test gathers frames
+	w       io.Writer // conn, or TLS on it
+	r       io.Reader // the same
 	frames  *protocol.Reader
 	hello   []byte
 	server  []byte // body of SERVER_HELLO
@@ -101,10 +103,10 @@ func (r *rig) dial(change func(st *Stream)) *raw {
 		change(st)
 	}
 	c := &raw{
-		t: r.t, conn: client, w: client, frames: protocol.NewReader(client, protocol.MaxFrame),
+		t: r.t, conn: client, w: client, r: client, frames: protocol.NewReader(client, protocol.MaxFrame),
 		ended: make(chan error, 1),
 	}
-	r.group.Go(func() { c.ended <- r.server.Serve(context.Background(), st, r.o) })
+	r.group.Go(func() { c.ended <- r.server.Serve(r.ctx, st, r.o) })
 	r.t.Cleanup(func() { _ = client.Close() })
 	return c
 }
@@ -125,10 +127,10 @@ func (r *rig) loginWith(change func(st *Stream), hello *protocol.Hello) *raw {
 
 func (c *raw) preface() {
 	c.t.Helper()
-	if _, err := c.conn.Write([]byte(protocol.Preface)); err != nil {
+	if _, err := c.w.Write([]byte(protocol.Preface)); err != nil {
 		c.t.Fatal(err)
 	}
-	if err := protocol.ReadPreface(c.conn, 0); err != nil {
+	if err := protocol.ReadPreface(c.r, 0); err != nil {
 		c.t.Fatal(err)
 	}
 }
