@@ -58,9 +58,9 @@ var forTests = []string{"internal/testnet", "internal/testpeer", "internal/tree/
 
 // alsoInTests lists what the tests of a package may import beyond that.
 var alsoInTests = map[string][]string{
-	"internal/session":          {"internal/store"}, // the tree beneath, for the conformance suite
-	"internal/transfer":         {"internal/store"}, // real trees, to lose and corrupt things in
-	"internal/transport/native": {"internal/store"}, // what the server serves
+	"internal/session":          {"internal/store"},                  // the tree beneath, for the conformance suite
+	"internal/transfer":         {"internal/store"},                  // real trees, to lose and corrupt things in
+	"internal/transport/native": {"internal/store", "internal/wire"}, // what the server serves, and TLS as it lies on wire
 }
 
 // only lists the packages that may import a dependency, or anything below it,
