@@ -99,6 +99,9 @@ func xattrsFromWire(w []protocol.Xattr) []tree.Xattr {
 	xattrs := make([]tree.Xattr, len(w))
 	for i, x := range w {
 		xattrs[i] = tree.Xattr(x)
+		if x.Value == nil { // which is as empty, and not to be told from others
+			xattrs[i].Value = []byte{}
+		}
 	}
 	return xattrs
 }

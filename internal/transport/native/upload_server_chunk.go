@@ -250,6 +250,9 @@ func (u *serverUpload) durable(chunks []int64) {
 	if len(chunks) == 0 || u.volatileLocked() {
 		return
 	}
+	if u.drained { // taken over, and what it had is recorded behind its last answer
+		return
+	}
 	list := make([]int64, 0, len(chunks))
 	for _, i := range chunks {
 		st := u.chunks[i]

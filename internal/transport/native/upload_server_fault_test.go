@@ -192,6 +192,33 @@ func TestAWriteThatFailsEndsTheUpload(t *testing.T) {
 	}
 }
 
+// TestNothingIsToldBehindTheLastAnswer: who takes an upload over records what it
+// had, and may come to it late.
+func TestNothingIsToldBehindTheLastAnswer(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, p *uploadHost) {
+		data := treetest.Data(1, 4*testChunk)
+		l := p.streams[0]
+		l.begin(1, treetest.Upload("f", data))
+		l.chunk(1, treetest.Chunks(data)[0], testChunk)
+		l.say(1, &protocol.Suspend{})
+		m, _ := l.answer(1)
+		wantOK(t, m)
+		p.sink.last().u.Durable([]int64{0})
+		l.begin(2, treetest.Upload("g", data))
+		l.say(2, &protocol.Abort{})
+		for {
+			f, err := l.next()
+			l.must(err)
+			if f.ID != 2 {
+				t.Fatalf("%s is told of an upload that has ended", show(f.Message))
+			}
+			if _, ok := f.Message.(*protocol.OK); ok {
+				return
+			}
+		}
+	})
+}
+
 func TestWhatIsLostAtTheEndIsNotOK(t *testing.T) {
 	for name, tt := range map[string]struct {
 		end  protocol.Message
