@@ -105,7 +105,7 @@ func (s *Server) Serve(ctx context.Context, st *Stream, o ServeOptions) (err err
 	if err != nil {
 		return s.turnAway(ctx, conn, err)
 	}
-	return on.serve()
+	return on.serve() //nolint:contextcheck // ctx is the handshake's
 }
 
 // greet is the handshake.

@@ -90,7 +90,7 @@ func (r *rig) dialTLS(cert tls.Certificate) (*raw, *tls.Conn) {
 		st.Transport, st.Binding, st.Bound = "tcp", protocol.BindingTLS, nil
 		st.Exporter = exporterOf(server)
 	})
-	client = tls.Client(c.conn, &tls.Config{ //nolint:gosec // pinned by its key elsewhere
+	client = tls.Client(c.conn, &tls.Config{
 		InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, NextProtos: []string{protocol.ALPN},
 	})
 	if err := client.HandshakeContext(r.t.Context()); err != nil {

@@ -243,7 +243,9 @@ func TestAGuestWhoCannotBeOpened(t *testing.T) {
 		t.Errorf("next = %+v, %v", m, err)
 	}
 	_ = c.conn.Close()
-	<-c.ended
+	if err := <-c.ended; err == nil {
+		t.Error("Serve = nil")
+	}
 	if !over {
 		t.Error("the guest is not told that it is over")
 	}
@@ -282,14 +284,16 @@ func TestAnIdleSessionEnds(t *testing.T) {
 		defer c.pings()()
 		began := time.Now()
 		c.send(1, &protocol.List{Place: at(".")}) // waits for MORE
-		time.Sleep(30 * time.Minute)
+		<-time.After(30 * time.Minute)
 		c.send(1, &protocol.More{Frames: 1})
 		want[*protocol.Listed](c, 1)
 		c.wantEnd(protocol.CodeIdle)
 		if took := time.Since(began); took < 40*time.Minute || took > 41*time.Minute {
 			t.Errorf("idle after %v, want 40m", took)
 		}
-		<-c.ended
+		if err := <-c.ended; err == nil {
+			t.Error("Serve = nil")
+		}
 		r.group.Wait()
 	})
 }

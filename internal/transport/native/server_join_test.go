@@ -104,7 +104,9 @@ func TestRefusedJoinsLookAlike(t *testing.T) {
 				t.Errorf("answer %+v", m)
 			}
 			_ = j.conn.Close()
-			<-j.ended
+			if err := <-j.ended; err == nil {
+				t.Error("Serve = nil")
+			}
 		})
 	}
 	admit = errors.New("not from here")
@@ -148,7 +150,7 @@ func TestNothingIsSentOnAJoinedStreamBeforeItsClientSpeaks(t *testing.T) {
 		defer c.pings()()
 		j := r.join(c.ticket(1, protocol.BindingSSH, sshID), func(st *Stream) { st.Opened = func() { opened++ } })
 		want[*protocol.Joined](j, 0)
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if n := j.conn.Sent(); opened != 0 || n == 0 {
 			t.Errorf("the stream is open %d times", opened)
 		}

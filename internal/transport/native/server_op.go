@@ -3,7 +3,6 @@ package native
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -308,10 +307,8 @@ func (op *serverOp) do() (protocol.Message, error) {
 		return op.get(m)
 	case *protocol.Put:
 		return op.put(m)
-	case *protocol.Extend:
-		return nil, refuse(protocol.CodeUnsupported, "there is no such extension")
-	default:
-		return nil, fmt.Errorf("%w: %v", errors.ErrUnsupported, protocol.TypeOf(op.m))
+	default: // EXTEND: there are no extensions
+		return nil, errors.ErrUnsupported
 	}
 }
 

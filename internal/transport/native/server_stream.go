@@ -50,7 +50,14 @@ func (on *serverStream) serve() error {
 	}
 	one.mu.Lock()
 	defer one.mu.Unlock()
-	switch one.ending {
+	return errorOfEnd(one.ending, err)
+}
+
+// errorOfEnd returns what Serve says of a stream that ended with err, when its
+// session had ended with code.
+func errorOfEnd(code protocol.Code, err error) error {
+	//nolint:exhaustive // a session ends for no other reason
+	switch code {
 	case 0:
 		return err
 	case protocol.CodeDone:
