@@ -45,14 +45,14 @@ func (v *server) dialAddress(ctx context.Context, via *ssh.Client, addr string) 
 	if via != nil {
 		conn, err = via.DialContext(timed, "tcp", addr)
 	} else {
-		// KeepAlive is SSH's business here, which sees what the kernel does not.
-		dialer := net.Dialer{KeepAlive: 15 * time.Second}
+		var dialer net.Dialer
 		conn, err = dialer.DialContext(timed, s.network, addr)
 	}
 	switch {
 	case err == nil && via != nil:
 		return conn, nil // its bytes are counted on the jump host's connection
 	case err == nil:
+		wire.Tune(conn)
 		return wire.Limit(conn, v.with.pace), nil
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("connect to %s: %w", addr, context.Cause(ctx))

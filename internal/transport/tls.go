@@ -76,7 +76,9 @@ func startTLS(ctx context.Context, conn net.Conn, pin *[32]byte, group *sync.Wai
 		MinVersion:             tls.VersionTLS13,
 		NextProtos:             []string{protocol.ALPN},
 		SessionTicketsDisabled: true,
-		InsecureSkipVerify:     true, //nolint:gosec // names and issuers say nothing here: the host key does, or the pin
+
+		DynamicRecordSizingDisabled: true, // small records first are for browsers
+		InsecureSkipVerify:          true, //nolint:gosec // names and issuers say nothing here: the host key does, or the pin
 		VerifyConnection: func(state tls.ConnectionState) error {
 			if state.NegotiatedProtocol != protocol.ALPN {
 				return errNoALPN
