@@ -122,7 +122,41 @@ func tries() []try {
 			return nil
 		}
 	}
+	put := func(f tree.Small) func(ctx, *ses) error {
+		return func(c ctx, s *ses) error {
+			f.Data, f.Origin = []byte("small"), "o"
+			f.Digest = tree.Digest(tree.ChunkValue(f.Data, 0, tree.MinChunkSize, true))
+			_, err := s.Put(c, f)
+			return err
+		}
+	}
+	part := func(do func(ctx, tree.SubTree) error) func(ctx, *ses) error {
+		return func(c ctx, s *ses) error {
+			t, err := s.Sub(c, tree.Root)
+			if err != nil {
+				return err
+			}
+			return errors.Join(do(c, t), t.Close())
+		}
+	}
+	xattrs := tree.Attr{Xattrs: []tree.Xattr{}}
 	return []try{
+		{"put", put(tree.Small{Path: "new10"})},
+		{"put over a file", put(tree.Small{Path: "full"})},
+		{"put over a symlink", put(tree.Small{Path: "link"})},
+		{"put in place", put(tree.Small{Path: "full", InPlace: true})},
+		{"put in a part", part(func(c ctx, t tree.SubTree) error {
+			f := tree.Small{Path: "new11", Digest: tree.Digest(tree.ChunkValue(nil, 0, tree.MinChunkSize, true))}
+			_, err := t.(tree.Putter).Put(c, f)
+			return err
+		})},
+		{"get", func(c ctx, s *ses) error { _, err := s.Get(c, "dir", 10); return err }},
+		{"get in a part", part(func(c ctx, t tree.SubTree) error { _, err := t.(tree.Getter).Get(c, "dir", 10); return err })},
+		{"sum", func(c ctx, s *ses) error { _, err := s.Sum(c, "dir"); return err }},
+		{"sum in a part", part(func(c ctx, t tree.SubTree) error { _, err := t.(tree.Summer).Sum(c, "dir"); return err })},
+		{"read xattrs", func(c ctx, s *ses) error { _, err := s.Xattrs(c, "dir"); return err }},
+		{"read xattrs in a part", part(func(c ctx, t tree.SubTree) error { _, err := t.(tree.Xattrer).Xattrs(c, "dir"); return err })},
+		{"set xattrs", func(c ctx, s *ses) error { return s.SetAttr(c, "dir", xattrs) }},
 		{"stat", func(c ctx, s *ses) error { _, err := s.Stat(c, "full"); return err }},
 		{"lstat", func(c ctx, s *ses) error { _, err := s.Lstat(c, "link"); return err }},
 		{"list", func(c ctx, s *ses) error {
@@ -200,17 +234,20 @@ func tries() []try {
 
 func TestPermissions(t *testing.T) {
 	list := []string{"stat", "lstat", "list", "statfs", "list a part"}
-	read := []string{"open", "open to read", "open for nothing"}
+	read := []string{
+		"open", "open to read", "open for nothing", "get", "get in a part", "sum", "sum in a part", "read xattrs", "read xattrs in a part",
+	}
 	write := []string{
 		"open to write", "open to append", "create", "create or truncate a new file", "truncate an empty file",
 		"truncate a partial", "extend an open file", "extend by name", "chmod", "mkdir", "symlink", "link", "upload", "rename",
-		"rename a partial", "remove a partial",
+		"rename a partial", "remove a partial", "put", "put in a part", "set xattrs",
 	}
 	remove := []string{"remove a directory", "remove", "remove in a part"}
 	both := []string{
 		"truncate a file", "truncate a file through a symlink", "truncate an open file", "shrink by name",
 		"upload over a file", "upload in place", "rename onto a file", "rename to what looks like a partial",
 		"symlink that looks like a partial", "link that looks like a partial",
+		"put over a file", "put over a symlink", "put in place",
 	}
 	readWrite := []string{"open to read and create", "chmod an open file"}
 	for _, tt := range []struct {
@@ -293,9 +330,17 @@ func TestWhatTheTreeBeneathCannot(t *testing.T) {
 	_, err := s.Begin(t.Context(), tree.Upload{Path: "x"})
 	_, err2 := s.Sub(t.Context(), tree.Root)
 	_, err3 := s.Sum(t.Context(), "x")
-	for _, err := range []error{err, err2, err3} {
+	_, err4 := s.Put(t.Context(), tree.Small{Path: "x"})
+	_, err5 := s.Get(t.Context(), "x", 1)
+	_, err6 := s.Xattrs(t.Context(), "x")
+	for _, err := range []error{err, err2, err3, err4, err5, err6} {
 		if !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("error %v, want %v", err, errors.ErrUnsupported)
 		}
+	}
+	put, err := s.PutLimit(t.Context())
+	get, err2 := s.GetLimit(t.Context())
+	if put != 0 || get != 0 || err != nil || err2 != nil {
+		t.Errorf("limits of a tree without small files: %d, %v and %d, %v", put, err, get, err2)
 	}
 }
