@@ -16,6 +16,10 @@ const (
 	idleInput   = 4 << 10
 	loadedInput = 32 << 10
 
+	// knownInput is what a frame gets before its bytes are there. More of it
+	// comes as they come.
+	knownInput = 64 << 10
+
 	// calmReads is after how many short reads a large buffer is given up.
 	calmReads = 4
 )
@@ -33,6 +37,7 @@ type input struct {
 	done    chan struct{} // closed when next has returned its last error
 	once    sync.Once     // closes done
 	opening bool          // the next frame opens the stream
+	known   bool          // the handshake is over: the peer may make us hold more
 	reading atomic.Int64  // ns after start since when a read has been waiting; 0: none is
 
 	buf       []byte
@@ -214,11 +219,15 @@ func (in *input) frame() (frame, error) {
 // memory is where the body of a frame is read to: memory of its own where the
 // message will lie in it.
 func (in *input) memory(h protocol.Header) []byte {
-	if aliases(h.Type) {
-		return make([]byte, 0, min(h.Length, smallPayload))
+	first := min(h.Length, idleInput)
+	if in.known {
+		first = min(h.Length, knownInput)
 	}
-	if cap(in.body) < int(h.Length) {
-		in.body = make([]byte, 0, min(h.Length, protocol.MaxHandshakeFrame))
+	if aliases(h.Type) {
+		return make([]byte, 0, first)
+	}
+	if cap(in.body) < int(first) {
+		in.body = make([]byte, 0, first)
 	}
 	if cap(in.body) > loadedInput && h.Length < idleInput {
 		in.body = make([]byte, 0, h.Length)

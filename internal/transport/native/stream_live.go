@@ -27,6 +27,7 @@ func (s *stream) open() {
 		s.conn.Opened()
 	}
 	s.in.frames.SetLimit(protocol.MaxFrame)
+	s.in.known = true
 	s.live.mu.Lock()
 	defer s.live.mu.Unlock()
 	if !s.live.over && s.live.timer == nil {
@@ -39,6 +40,7 @@ func (s *stream) open() {
 // It belongs to who calls next.
 func (s *stream) openWithNext() {
 	s.in.frames.SetLimit(protocol.MaxFrame)
+	s.in.known = true
 	s.in.opening = true
 }
 
