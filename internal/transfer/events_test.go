@@ -42,7 +42,7 @@ func (b *bench) wantExactEvents() {
 		if _, ok := started[e.ID]; !ok {
 			bytes += e.Size
 		}
-		if e.Status == Copied || e.Status == Skipped {
+		if e.Status == Copied || e.Status == Skipped || e.Status == HardLinked {
 			files++
 		}
 		if m := moved[e.ID]; e.Status == Copied && m < e.Size {

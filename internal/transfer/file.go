@@ -29,6 +29,7 @@ type job struct {
 	ways   *ways
 
 	copied bool // the copy has its final name
+	fresh  bool // and was made by this command
 	ready  bool // a slot of copier.local is held for reading it
 	names  *namesake
 }
@@ -175,6 +176,7 @@ func (c *copier) copyFile(ctx context.Context, j *job) error {
 		end.Digest, end.HasDigest, end.Verified = f.digest, f.hasDigest, f.receipt.Verified
 	}
 	j.copied = end.Status == Copied
+	j.fresh = j.copied
 	c.sent.Add(f.sent.Load())
 	end.Sent, end.Resumed, end.Duration = f.sent.Load(), f.resumed.Load(), time.Since(start)
 	c.emit(end)

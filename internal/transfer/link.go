@@ -29,6 +29,7 @@ type namesake struct {
 	id      fileID
 	names   uint64     // of the source that were met
 	at      *tree.Path // the copy, once there is one
+	fresh   bool       // it was made by this command
 	waiting []*job     // names that were met before that
 }
 
@@ -82,7 +83,7 @@ func (c *copier) nameRest(ctx context.Context, j *job) error {
 	for {
 		l.mu.Lock()
 		if j.copied {
-			n.at = &j.to
+			n.at, n.fresh = &j.to, j.fresh
 			l.forget(n, j.entry.Nlink)
 		}
 		rest := n.waiting
@@ -112,11 +113,14 @@ func (c *copier) nameRest(ctx context.Context, j *job) error {
 
 // linkJob brings j to its end as one more name of first.
 func (c *copier) linkJob(ctx context.Context, j *job, first tree.Path) error {
-	settled, err := c.skip(ctx, j)
-	if settled || err != nil {
-		return c.endJob(ctx, j, err)
+	// A file that looks right is, unless what it was a name of has been replaced.
+	if !j.names.fresh || c.opt.Overwrite != OverwriteAlways || j.there == nil || j.there.Kind != tree.KindFile {
+		settled, err := c.skip(ctx, j)
+		if settled || err != nil {
+			return c.endJob(ctx, j, err)
+		}
 	}
-	err = c.retry(ctx, j.label, func() error { return c.link(ctx, j, first) })
+	err := c.retry(ctx, j.label, func() error { return c.link(ctx, j, first) })
 	switch {
 	case err == nil:
 		c.files.Add(1)

@@ -75,15 +75,21 @@ func (c *copier) makeRoot(ctx context.Context, p pair, e tree.Entry, mark string
 
 // putMark makes the mark: an empty file, published like any other.
 func putMark(ctx context.Context, dst tree.Sink, p tree.Path, fsync tree.Fsync) error {
+	v := tree.ChunkValue(nil, 0, tree.MinChunkSize, true)
+	perm := tree.Perm(0o600)
+	if put, ok := dst.(tree.Putter); ok {
+		s := tree.Small{Path: p, Origin: "mark", Fsync: fsync, Digest: tree.Digest(v), Attr: tree.Attr{Perm: &perm}}
+		if _, err := put.Put(ctx, s); !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
 	w, err := dst.Begin(ctx, tree.Upload{Path: p, ChunkSize: tree.MinChunkSize, Origin: "mark", Fsync: fsync})
 	if err != nil {
 		return err
 	}
-	v := tree.ChunkValue(nil, 0, tree.MinChunkSize, true)
 	if err := w.WriteChunk(ctx, tree.Chunk{Value: v}); err != nil {
 		return suspend(ctx, w, err)
 	}
-	perm := tree.Perm(0o600)
 	_, err = w.Commit(ctx, tree.Final{
 		Values: []tree.Value{v}, Digest: tree.Digest(v), HasDigest: true, Attr: tree.Attr{Perm: &perm},
 	})
