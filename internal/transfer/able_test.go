@@ -3,6 +3,8 @@ package transfer
 import (
 	"context"
 	"errors"
+	"iter"
+	"sync/atomic"
 
 	"transferd/internal/tree"
 )
@@ -106,4 +108,94 @@ func (r *ableReader) HashChunks(ctx context.Context, first, count, size, chunkSi
 		return nil
 	}, nil)
 	return values, err
+}
+
+// brokenList loses the connection in the middle of each listing of a
+// directory, a bit further each time.
+type brokenList struct {
+	*slow
+	lost int
+}
+
+func (b *brokenList) List(ctx context.Context, p tree.Path) iter.Seq2[tree.Entry, error] {
+	return func(yield func(tree.Entry, error) bool) {
+		n := 0
+		for e, err := range b.slow.List(ctx, p) {
+			if n++; p != tree.Root && n > (b.lost+1)*firstEntries/2+77 && b.lost < 5 {
+				b.lost++
+				yield(tree.Entry{}, tree.ErrLost)
+				return
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// attributed is two trees one of which has, and one of which takes or refuses,
+// extended attributes.
+type attributed struct {
+	b           *bench
+	list        []tree.Xattr
+	read, write error
+	got         atomic.Int32
+}
+
+func (a *attributed) source() tree.Sink { return attrTree{a.b.source.(tree.SubTree), a} } //nolint:forcetypeassert // a test's
+func (a *attributed) sink() tree.Sink   { return attrTree{a.b.sink.(tree.SubTree), a} }   //nolint:forcetypeassert // a test's
+
+func (a *attributed) take(attr *tree.Attr) error {
+	if attr.Xattrs == nil {
+		return nil
+	}
+	if a.write == nil {
+		a.got.Add(1)
+	}
+	attr.Xattrs = nil
+	return a.write
+}
+
+type attrTree struct {
+	tree.SubTree
+	a *attributed
+}
+
+func (t attrTree) Xattrs(context.Context, tree.Path) ([]tree.Xattr, error) { return t.a.list, t.a.read }
+func (t attrTree) PutLimit(context.Context) (int64, error)                 { return ableLimit, nil }
+
+func (t attrTree) Sub(ctx context.Context, p tree.Path) (tree.SubTree, error) {
+	sub, err := t.SubTree.Sub(ctx, p)
+	return attrTree{sub, t.a}, err
+}
+
+func (t attrTree) Put(ctx context.Context, s tree.Small) (tree.Receipt, error) {
+	if err := t.a.take(&s.Attr); err != nil {
+		return tree.Receipt{}, err
+	}
+	return t.SubTree.(tree.Putter).Put(ctx, s) //nolint:forcetypeassert // it is able
+}
+
+func (t attrTree) SetAttr(ctx context.Context, p tree.Path, attr tree.Attr) error {
+	if err := t.a.take(&attr); err != nil {
+		return err
+	}
+	return t.SubTree.SetAttr(ctx, p, attr)
+}
+
+func (t attrTree) Begin(ctx context.Context, u tree.Upload) (tree.Writer, error) {
+	w, err := t.SubTree.Begin(ctx, u)
+	return attrWriter{w, t.a}, err
+}
+
+type attrWriter struct {
+	tree.Writer
+	a *attributed
+}
+
+func (w attrWriter) Commit(ctx context.Context, f tree.Final) (tree.Receipt, error) {
+	if err := w.a.take(&f.Attr); err != nil {
+		return tree.Receipt{}, errors.Join(err, w.Suspend(ctx))
+	}
+	return w.Writer.Commit(ctx, f)
 }

@@ -186,7 +186,11 @@ func (c *copier) copyFile(ctx context.Context, j *job) error {
 // attempt copies the file once, from where the last attempt left it.
 func (f *file) attempt(ctx context.Context) error {
 	if f.committing {
-		if done, err := f.committedBefore(ctx); done || err != nil {
+		done, err := f.committedBefore(ctx)
+		if done && f.small {
+			f.moved()
+		}
+		if done || err != nil {
 			return err
 		}
 	}
@@ -195,8 +199,8 @@ func (f *file) attempt(ctx context.Context) error {
 		if !errors.Is(err, errors.ErrUnsupported) || f.xattrs {
 			return err
 		}
-		// It grew, or has holes.
-		f.small, f.committing = false, false
+		// It grew, or has holes. What a listing said of it is out of date.
+		f.small, f.committing, f.tried = false, false, true
 		if err := take(ctx, f.c.large); err != nil {
 			return err
 		}

@@ -60,9 +60,14 @@ func (f *file) quickly(ctx context.Context) error {
 		return err
 	}
 	f.c.tidy(ctx, f.job)
+	f.moved()
+	return nil
+}
+
+// moved notes that all of a small file has gone.
+func (f *file) moved() {
 	f.sent.Add(f.size)
 	f.settle(0, fateSent)
-	return nil
 }
 
 // fetch reads the source. done must be called when its data is not needed any
