@@ -27,7 +27,8 @@ type cutter struct {
 	cuts int
 }
 
-func (x *cutter) dial() *Stream {
+func (x *cutter) dial(ctx context.Context) *Stream {
+	ctx = context.WithoutCancel(ctx) // the dial ends before the stream does
 	near, far := testnet.Pipe()
 	x.mu.Lock()
 	if x.cuts > 0 {
@@ -41,7 +42,7 @@ func (x *cutter) dial() *Stream {
 	bound := []byte("bound")
 	x.r.group.Go(func() {
 		st := &Stream{ReadWriteCloser: far, Transport: "ssh", Binding: protocol.BindingSSH, Bound: bound}
-		_ = x.r.server.Serve(context.Background(), st, x.o) // many end badly
+		_ = x.r.server.Serve(ctx, st, x.o) // many end badly
 	})
 	return &Stream{ReadWriteCloser: near, Transport: "ssh", Binding: protocol.BindingSSH, Bound: bound}
 }
@@ -98,8 +99,8 @@ func TestUploadsSurviveCuts(t *testing.T) {
 			chunks[6].Extents = []tree.Extent{{Offset: 6 * mib, Length: 1000}, {Offset: 6*mib + 500_000, Length: mib - 500_000}}
 			u := tree.Upload{Path: "f", Size: int64(len(data)), ChunkSize: mib, Resume: true, Sparse: true, Origin: "here:/f"}
 			o := ClientOptions{
-				Control: func(context.Context) (*Stream, Prover, error) { return x.dial(), nil, nil },
-				Join:    func(context.Context, *protocol.Welcome) (*Stream, error) { return x.dial(), nil },
+				Control: func(ctx context.Context) (*Stream, Prover, error) { return x.dial(ctx), nil, nil },
+				Join:    func(ctx context.Context, _ *protocol.Welcome) (*Stream, error) { return x.dial(ctx), nil },
 				Streams: 3,
 			}
 			if seed%2 == 0 {
