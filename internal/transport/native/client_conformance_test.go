@@ -104,7 +104,7 @@ func (p *pair) client(streams int) *Client {
 
 func (p *pair) control(ctx context.Context) (*Stream, Prover, error) {
 	if p.binding != protocol.BindingTLS {
-		return p.plain(), nil, nil
+		return p.plain(), nil, nil //nolint:contextcheck // the server outlives the dialling
 	}
 	st, err := p.tls(ctx)
 	return st, tester{p}, err
@@ -115,7 +115,7 @@ func (p *pair) join(ctx context.Context, w *protocol.Welcome) (*Stream, error) {
 		p.t.Error("who dials a join was told the secret")
 	}
 	if p.binding != protocol.BindingTLS {
-		return p.plain(), nil
+		return p.plain(), nil //nolint:contextcheck // the server outlives the dialling
 	}
 	return p.tls(ctx)
 }
@@ -147,7 +147,7 @@ func (p *pair) plain() *Stream {
 // tls is a stream whose peer has to prove who it is, unless it joins.
 func (p *pair) tls(ctx context.Context) (*Stream, error) {
 	client, server := p.pipe()
-	p.group.Go(func() {
+	p.group.Go(func() { //nolint:contextcheck // the server outlives the dialling
 		conn := tls.Server(server, &tls.Config{
 			MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{p.cert}, NextProtos: []string{protocol.ALPN},
 		})
@@ -380,7 +380,11 @@ func TestManySmallFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer sub.Close()
+	defer func() {
+		if err := sub.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	data := func(i int) []byte { return treetest.Data(byte(i), 4096) }
 	var group sync.WaitGroup
 	for i := range files {
@@ -410,4 +414,3 @@ func TestManySmallFiles(t *testing.T) {
 	}
 	group.Wait()
 }
-
