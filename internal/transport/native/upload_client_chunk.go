@@ -190,8 +190,12 @@ func (w *upload) sendChunk(ctx context.Context, l *lane, c tree.Chunk, x *flight
 	}
 	defer l.release()
 	w.mu.Lock()
+	acknowledged := w.flying[c.Index] != x // it arrived just before its stream was lost
 	x.lane, x.whole, x.again = l, false, x.again || x.whole
 	w.mu.Unlock()
+	if acknowledged {
+		return nil
+	}
 	p := pieces{
 		c:     c,
 		begin: c.Index * w.u.ChunkSize,
