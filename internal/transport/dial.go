@@ -150,7 +150,7 @@ func handshakeError(s settings, err error, timedOut bool) error {
 		p.hint = "the server is too old, or allows too little; what is broken (SHA-1, DSA) is not offered here"
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.ErrUnexpectedEOF):
 		p.text += ": the server closed the connection before the login"
-		p.hint = "it may have too many connections (MaxStartups), have shut this address out for a while (PerSourcePenalties), or be no SSH server"
+		p.hint = "it may have too many connections (MaxStartups), have shut this address out for a while (PerSourcePenalties), or be no SSH server (a transferd speaks SSH on 2022, and tcp:// on 2023)"
 	default:
 		p.cause = err
 		p.hint = "check that an SSH server listens there"

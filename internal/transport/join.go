@@ -18,7 +18,8 @@ import (
 type session struct {
 	link   *link // of a session over SSH
 	road   road  // likewise
-	closed bool  // its TCP port is not to be reached
+	open   bool  // its TCP port has been reached
+	closed bool  // it is not to be reached
 }
 
 // How long the TCP port of a session over SSH is tried: what a firewall drops is
@@ -46,6 +47,10 @@ func (v *server) join(ctx context.Context, w *protocol.Welcome) (*native.Stream,
 		timed, cancel := context.WithTimeout(ctx, tryTCP+tryTrips*min(v.trip, longestTrip))
 		st, err := v.joinTCP(timed, w, port)
 		cancel()
+		if err == nil && !v.session.open {
+			v.session.open = true
+			v.log.InfoContext(ctx, "further streams go to the server's TCP port", "server", v.s.label(), "port", port)
+		}
 		if err == nil || ctx.Err() != nil {
 			return st, err
 		}

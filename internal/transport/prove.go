@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
@@ -51,7 +52,14 @@ func (v *server) controlTCP(ctx context.Context) (*native.Stream, native.Prover,
 		v.asker.prompt = v.o.Prompt
 	}
 	v.handshaken = c.clock
-	return c.stream(), &prover{server: v, algorithms: algorithms, clock: c.clock}, nil
+	p := &prover{server: v, algorithms: algorithms, clock: c.clock}
+	st := c.stream()
+	opened := st.Opened
+	st.Opened = func() {
+		opened()
+		p.logConnection(c)
+	}
+	return st, p, nil
 }
 
 // A prover is the client's part of a login over TCP: it checks who the server
@@ -184,6 +192,19 @@ func (p *prover) Sign(ctx context.Context, key, message []byte) ([]byte, error) 
 // refusedByAgent tells the agent's no from not reaching it. The agent gives no
 // reason, and x/crypto has no error of its own for it.
 func refusedByAgent(err error) bool { return strings.Contains(err.Error(), "agent: failed to sign") }
+
+// logConnection tells, for -v, how the connection came to be.
+func (p *prover) logConnection(c *tlsStream) {
+	state := c.ConnectionState()
+	attrs := []any{
+		"server", p.server.s.label(), "address", c.RemoteAddr().String(), "version", tls.VersionName(state.Version),
+		"key_exchange", state.CurveID.String(), "cipher", tls.CipherSuiteName(state.CipherSuite),
+	}
+	if key := p.server.mem.identity(); key != nil {
+		attrs = append(attrs, "identity", key.name)
+	}
+	p.server.log.Info("logged in", attrs...)
+}
 
 // Refused implements native.Prover.
 func (p *prover) Refused(e *native.PeerError) error {

@@ -137,7 +137,7 @@ func tlsError(s settings, err error) error {
 	switch {
 	case errors.As(err, &plain) && strings.HasPrefix(string(plain.RecordHeader[:]), "SSH-"):
 		p.text += ": an SSH server listens there"
-		p.hint = fmt.Sprintf("write ssh://%s/ or --transport=auto; a transferd speaks tcp on %d", joinHostPort(s.host, s.port), protocol.TCPPort)
+		p.hint = fmt.Sprintf("write ssh://%s/, or leave out --transport=tcp; a transferd speaks tcp on %d", joinHostPort(s.host, s.port), protocol.TCPPort)
 	case errors.As(err, &plain) && strings.HasPrefix(string(plain.RecordHeader[:]), "HTTP"):
 		p.text += ": a web server listens there"
 		p.hint = tcpPortHint
