@@ -33,8 +33,9 @@ type pair struct {
 	user    ed25519.PrivateKey
 	group   sync.WaitGroup
 
-	mu    sync.Mutex
-	conns []*testnet.Conn // the server's ends
+	mu     sync.Mutex
+	conns  []*testnet.Conn   // the server's ends
+	breaks func(n int) int64 // after how many bytes from the server connection n breaks; 0: never
 }
 
 func newPair(t *testing.T, binding protocol.Binding) *pair {
@@ -123,6 +124,11 @@ func (p *pair) join(ctx context.Context, w *protocol.Welcome) (*Stream, error) {
 func (p *pair) pipe() (client, server *testnet.Conn) {
 	client, server = testnet.Pipe()
 	p.mu.Lock()
+	if p.breaks != nil {
+		if n := p.breaks(len(p.conns)); n > 0 {
+			server.CutAfter(n)
+		}
+	}
 	p.conns = append(p.conns, server)
 	p.mu.Unlock()
 	return client, server

@@ -244,3 +244,14 @@ func TestFailTellsTheSentinel(t *testing.T) {
 		}
 	})
 }
+
+func TestCancelledByTheServerIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, func(s *stream, _ int) {
+			_ = each(s, func(f frame) { reply(s, f.ID, &protocol.Fail{Code: protocol.CodeCancelled}) })
+		})
+		if _, err := f.client().Lstat(t.Context(), "f"); !errors.Is(err, tree.ErrLost) || errors.Is(err, context.Canceled) {
+			t.Errorf("Lstat = %v, want tree.ErrLost and nothing about a context", err)
+		}
+	})
+}

@@ -21,6 +21,9 @@ func failed(op string, p tree.Path, err error) error {
 	switch {
 	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
+	case errors.As(err, &fail) && fail.Code == protocol.CodeCancelled:
+		// Nobody waits any more for what was cancelled from here: the session ends.
+		return &fs.PathError{Op: op, Path: string(p), Err: &lostError{fail}}
 	case errors.As(err, &fail):
 		return errorOf(fail.Code, fail.Message, op, string(p))
 	}
