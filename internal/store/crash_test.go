@@ -35,6 +35,7 @@ type fakeDisk struct {
 type inode struct {
 	now, durable []byte
 	pending      []func([]byte) []byte // since the last sync, in any order on the disk
+	orphan       bool                  // has been given its first name since: recovery may throw it away
 }
 
 var errPower = errors.New("the power is gone")
@@ -94,6 +95,7 @@ func (d *fakeDisk) hook(s step) error {
 		})
 	case stepLink:
 		if n := d.temps[s.name]; d.names[s.to] == nil { // else the system will refuse
+			n.orphan = true
 			d.rename(func(m map[string]*inode) { m[s.to] = n })
 		}
 	case stepSyncFS:
@@ -145,7 +147,7 @@ func (n *inode) change(c func([]byte) []byte) {
 	n.pending = append(n.pending, c)
 }
 
-func (n *inode) sync() { n.durable, n.pending = bytes.Clone(n.now), nil }
+func (n *inode) sync() { n.durable, n.pending, n.orphan = bytes.Clone(n.now), nil, false }
 
 func patch(b, data []byte, off int64) []byte {
 	if need := off + int64(len(data)); int64(len(b)) < need {
@@ -166,6 +168,9 @@ func (d *fakeDisk) powerCut(rng *rand.Rand) map[string][]byte {
 	}
 	files := map[string][]byte{}
 	for name, n := range names {
+		if n.orphan && rng.IntN(2) == 0 {
+			continue
+		}
 		b := bytes.Clone(n.durable)
 		for _, c := range n.pending {
 			if rng.IntN(2) == 0 {

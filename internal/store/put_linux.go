@@ -19,6 +19,7 @@ type smallFile struct {
 	d    *heldDir
 	name string
 	fd   int    // of the file, which has no name until it is published
+	part string // or only this one, where it replaces another
 	temp string // what a test calls it meanwhile
 	err  error
 
@@ -51,6 +52,9 @@ func (s *Store) putFast(ctx context.Context, f *tree.Small) (tree.Receipt, error
 		return tree.Receipt{}, err
 	}
 	defer s.held.letGo(d)
+	if !d.known {
+		return tree.Receipt{}, errAlone
+	}
 	p := &smallFile{s: s, f: f, d: d, name: name, fd: -1}
 	err = p.run(ctx)
 	if isNotExist(err) || errors.Is(err, errGone) {
@@ -68,27 +72,34 @@ func (p *smallFile) run(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = unix.Close(p.fd) }()
-	h := p.s.hub
-	var err error
-	switch p.f.Fsync {
-	case tree.FsyncAuto:
-		if err = h.puts.publish(h, p); err == nil {
-			return nil
-		}
-	case tree.FsyncAlways:
-		if err = p.sync(); err == nil {
-			err = p.link(p.name)
-		}
-	case tree.FsyncOff:
-		err = p.link(p.name)
-	}
+	err := p.finish()
 	if errors.Is(err, fs.ErrExist) {
 		err = p.over(ctx)
 	}
-	if err != nil || p.f.Fsync == tree.FsyncOff {
-		return err
+	return err
+}
+
+// finish makes the file durable, then gives it its name, and makes that
+// durable.
+func (p *smallFile) finish() error {
+	h := p.s.hub
+	switch p.f.Fsync {
+	case tree.FsyncOff:
+		return p.publish()
+	case tree.FsyncAlways:
+		if err := p.sync(); err != nil {
+			return err
+		}
+		if err := p.publish(); err != nil {
+			return err
+		}
+		if err := p.sync(); err != nil { // see syncNames
+			return err
+		}
+		return h.syncDir(p.d.dir)
+	case tree.FsyncAuto:
 	}
-	return h.syncDir(p.d.dir)
+	return h.puts.finish(h, p)
 }
 
 // checkPartial leaves what another run of this upload has left, or is at, to
@@ -173,7 +184,7 @@ func (p *smallFile) over(ctx context.Context) error {
 		e, err := p.d.lstat(p.name)
 		switch {
 		case isNotExist(err):
-			if err := p.link(p.name); !errors.Is(err, fs.ErrExist) {
+			if err := p.finish(); !errors.Is(err, fs.ErrExist) {
 				return err
 			}
 			continue
@@ -199,9 +210,24 @@ func (p *smallFile) link(name string) error {
 	return h.sys.linkTemp(p.fd, p.d.dir, name)
 }
 
+// publish gives the file its name in one step.
+func (p *smallFile) publish() error {
+	if p.part == "" {
+		return p.link(p.name)
+	}
+	if !isFile(p.d.dir, p.part, p.fd) {
+		return fmt.Errorf("%w: its partial was replaced", tree.ErrBusy)
+	}
+	if err := p.s.hub.before(step{op: stepRename, dir: p.d.dir, name: p.part, to: p.name}); err != nil {
+		return err
+	}
+	return p.d.rename(p.part, p.d.dir, p.name)
+}
+
 // replace puts the file in the place of one that is there. For that it needs a
-// name to be renamed from: that of its partial, so that what a crash leaves
-// is found, and with its lock, so that nobody takes it for theirs.
+// name to be renamed from, and durably, for what has none is thrown away by
+// recovery: that of its partial, so that what a crash leaves is found, and
+// with its lock, so that nobody takes it for theirs.
 func (p *smallFile) replace(ctx context.Context) error {
 	h := p.s.hub
 	key := claimKey{dir: p.d.self, name: tree.PartialName(p.f.Origin, p.name)}
@@ -223,14 +249,9 @@ func (p *smallFile) replace(ctx context.Context) error {
 		}
 		return err
 	}
-	if !isFile(p.d.dir, part, p.fd) {
-		return fmt.Errorf("%w: its partial was replaced", tree.ErrBusy)
-	}
-	err := h.before(step{op: stepRename, dir: p.d.dir, name: part, to: p.name})
-	if err == nil {
-		err = p.d.rename(part, p.d.dir, p.name)
-	}
-	if err != nil {
+	p.part = part
+	err := p.finish()
+	if err != nil && isFile(p.d.dir, part, p.fd) {
 		err = errors.Join(err, h.removeStep(p.d.dir, part))
 	}
 	return err

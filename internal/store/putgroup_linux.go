@@ -1,7 +1,6 @@
 package store
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,8 +12,8 @@ const (
 	// maxTemps bounds the files without a name, each of which is a handle.
 	maxTemps = 512
 
-	// wholeFrom is from how many files, or directories, on one sync of the
-	// whole filesystem is used, and not one for each.
+	// wholeFrom is from how many files on one sync of the whole filesystem is
+	// used, and not one for each.
 	wholeFrom = 4
 
 	// slowWhole: a filesystem of which a whole sync takes this long has much to
@@ -49,8 +48,8 @@ func newPutGroups() putGroups {
 	return putGroups{temps: make(chan struct{}, maxTemps), groups: map[uint64]*putGroup{}}
 }
 
-// publish returns when p is durable under its name, or has failed.
-func (g *putGroups) publish(h *hub, p *smallFile) error {
+// finish returns when p is durable under its name, or has failed.
+func (g *putGroups) finish(h *hub, p *smallFile) error {
 	dev := p.d.self.dev
 	g.mu.Lock()
 	group := g.groups[dev]
@@ -97,40 +96,52 @@ func (g *putGroups) publish(h *hub, p *smallFile) error {
 // publishGroup makes the bytes of all durable, gives them their names, and
 // makes these durable.
 func (h *hub) publishGroup(g *putGroup, batch []*smallFile) {
-	h.syncTemps(g, batch)
-	dirs := make([]*heldDir, 0, 8)
+	if h.syncWhole(g, batch) {
+		for _, p := range batch {
+			p.err = h.sys.lostTemp(p.fd)
+		}
+	} else {
+		syncEach(batch)
+	}
+	named := make([]*smallFile, 0, len(batch))
 	for _, p := range batch {
 		if p.err == nil {
-			p.err = p.link(p.name)
+			p.err = p.publish()
 		}
-		if p.err == nil && !slices.Contains(dirs, p.d) {
-			dirs = append(dirs, p.d)
+		if p.err == nil {
+			named = append(named, p)
 		}
 	}
-	failed := h.syncHeld(g, dirs)
+	h.syncNames(g, named)
+}
+
+// syncNames makes the names of all durable. Each file itself is part of that:
+// it says now that it has a name, and what has none is thrown away by recovery.
+func (h *hub) syncNames(g *putGroup, batch []*smallFile) {
+	whole := h.syncWhole(g, batch)
+	if !whole {
+		syncEach(batch)
+	}
+	synced := make(map[*heldDir]error, 1)
 	for _, p := range batch {
-		if p.err == nil && failed != nil {
-			p.err = failed[p.d]
+		if p.err != nil {
+			continue
 		}
+		err, done := synced[p.d]
+		if !done {
+			if whole { // and so are the directories above, made before
+				h.forgetMade(p.d.dir)
+			} else {
+				err = h.syncDir(p.d.dir)
+			}
+			synced[p.d] = err
+		}
+		p.err = err
 	}
 }
 
-// syncTemps makes the bytes of all durable, and notes whose are not.
-func (h *hub) syncTemps(g *putGroup, batch []*smallFile) {
-	if len(batch) >= wholeFrom {
-		first := batch[0].d
-		for _, p := range batch {
-			if p.d.opened.Before(first.opened) {
-				first = p.d
-			}
-		}
-		if h.syncWhole(g, first) {
-			for _, p := range batch {
-				p.err = h.sys.lostTemp(p.fd)
-			}
-			return
-		}
-	}
+// syncEach syncs each file by itself, and notes whose bytes are not durable.
+func syncEach(batch []*smallFile) {
 	if len(batch) < wholeFrom {
 		for _, p := range batch {
 			p.err = p.sync()
@@ -148,44 +159,28 @@ func (h *hub) syncTemps(g *putGroup, batch []*smallFile) {
 	_ = group.Wait() // nobody fails but for himself
 }
 
-// syncWhole makes everything on d's filesystem durable. It reports whether it
-// could: what is lost cannot be told apart then, so each file is asked.
-func (h *hub) syncWhole(g *putGroup, d *heldDir) bool {
-	if !d.whole || time.Now().Before(g.paused) {
+// syncWhole makes everything on the filesystem of batch durable, if that is
+// worth it. It reports whether it could: after an error each file has to be
+// asked, to know whose fault it is.
+func (h *hub) syncWhole(g *putGroup, batch []*smallFile) bool {
+	if len(batch) < wholeFrom || time.Now().Before(g.paused) {
 		return false
 	}
-	if h.before(step{op: stepSyncFS, dir: d.dir}) != nil {
+	first := batch[0].d // the handle that hears of every error since the first write
+	for _, p := range batch {
+		if p.d.opened.Before(first.opened) {
+			first = p.d
+		}
+	}
+	if h.before(step{op: stepSyncFS, dir: first.dir}) != nil {
 		return false
 	}
 	start := time.Now()
-	err := h.sys.syncFS(d.dir)
+	err := h.sys.syncFS(first.dir)
 	if time.Since(start) > slowWhole {
 		g.paused = time.Now().Add(pauseWhole)
 	}
 	return err == nil
-}
-
-// syncHeld makes the names in dirs durable, and those of the directories above
-// that this process has made. It returns the errors, nil if there are none.
-func (h *hub) syncHeld(g *putGroup, dirs []*heldDir) (failed map[*heldDir]error) {
-	if len(dirs) >= wholeFrom {
-		// What was made before is durable with the rest of it.
-		if h.syncWhole(g, dirs[0]) {
-			for _, d := range dirs {
-				h.forgetMade(d.dir)
-			}
-			return nil
-		}
-	}
-	for _, d := range dirs {
-		if err := h.syncDir(d.dir); err != nil {
-			if failed == nil {
-				failed = map[*heldDir]error{}
-			}
-			failed[d] = err
-		}
-	}
-	return failed
 }
 
 // forgetMade is for a directory whose own name, and those above it, have become

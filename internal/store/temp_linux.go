@@ -103,9 +103,10 @@ type survey struct {
 	// through counts as not clean.
 	clean bool
 
-	// whole: syncfs makes the filesystem durable. Of others, such as FUSE,
-	// syncfs does not even tell the server.
-	whole bool
+	// known: what a sync does here is known, to files that have no name yet and
+	// to the whole filesystem. FUSE, for one, does not tell its server of a
+	// syncfs, and what lies below an overlay nobody says.
+	known bool
 }
 
 // look surveys d, which must be prepared.
@@ -117,7 +118,7 @@ func (d *dir) look() (s survey) {
 	if unix.Fstatfs(d.list, &st) == nil {
 		switch int64(st.Type) { //nolint:unconvert // narrower on some architectures
 		case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, unix.TMPFS_MAGIC:
-			s.whole = true
+			s.known = true
 		}
 	}
 	_, err := unix.Fgetxattr(d.list, "system.posix_acl_default", nil)
