@@ -64,7 +64,7 @@ func (g *fakeGate) Prove(ctx context.Context, user string, key, signature, messa
 }
 
 // selfSigned is a certificate as the daemon makes it.
-func selfSigned(t *testing.T) tls.Certificate {
+func selfSigned(t testing.TB) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -96,12 +96,12 @@ func (one *serverSession) finish(h *handle) (protocol.Message, error) {
 	if !first {
 		return nil, errNotOpen
 	}
-	var err error
-	if h.dir != nil {
-		err = h.dir.Close()
-	} else {
-		err = h.reader.Close()
-	}
+	err := one.within("CLOSE", func() error {
+		if h.dir != nil {
+			return h.dir.Close()
+		}
+		return h.reader.Close()
+	})
 	one.mu.Lock()
 	delete(one.handles, h.number)
 	one.mu.Unlock()

@@ -42,7 +42,8 @@ type ways struct {
 }
 
 // waysOf tells how m is dealt with; not known is what begins no operation.
-func (one *serverSession) waysOf(m protocol.Message) (ways, bool) {
+func (on *serverStream) waysOf(m protocol.Message) (ways, bool) {
+	one := on.session
 	switch m.(type) {
 	case *protocol.Mkdir, *protocol.Symlink, *protocol.Link, *protocol.Rename, *protocol.Remove,
 		*protocol.SetAttr, *protocol.OpenDir, *protocol.Open, *protocol.Close:
@@ -58,9 +59,9 @@ func (one *serverSession) waysOf(m protocol.Message) (ways, bool) {
 	case *protocol.Sum, *protocol.Hash:
 		return ways{breaksOff: true, pool: &one.hashes}, true
 	case *protocol.Read:
-		return ways{breaksOff: true, pool: &one.reads}, true
+		return ways{breaksOff: true, pool: &on.reads}, true
 	case *protocol.Get:
-		return ways{breaksOff: true, pool: &one.gets}, true
+		return ways{breaksOff: true, pool: &on.gets}, true
 	case *protocol.Put:
 		return ways{pool: &one.puts}, true
 	case *protocol.Begin:
@@ -226,23 +227,33 @@ func (op *serverOp) carryOut() {
 	op.answer(answer, err)
 }
 
-// try keeps a panic within the operation.
+// try does what was asked for, unless nobody wants it any more.
 func (op *serverOp) try() (answer protocol.Message, err error) {
 	one := op.on.session
+	err = one.within(protocol.TypeOf(op.m).String(), func() error {
+		if err := one.over(); err != nil {
+			return err
+		}
+		if err := op.ctx.Err(); err != nil {
+			return err
+		}
+		var err error
+		answer, err = op.do()
+		return err
+	})
+	return answer, err
+}
+
+// within keeps a panic of f within the operation that it is of.
+func (one *serverSession) within(operation string, f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			one.log.ErrorContext(one.hard, "operation panicked", "user", one.guest.User,
-				"type", protocol.TypeOf(op.m).String(), "panic", p, "stack", string(debug.Stack()))
-			answer, err = nil, refuse(protocol.CodeFailure, "internal error of the server")
+				"operation", operation, "panic", p, "stack", string(debug.Stack()))
+			err = refuse(protocol.CodeFailure, "internal error of the server")
 		}
 	}()
-	if err := one.over(); err != nil {
-		return nil, err
-	}
-	if err := op.ctx.Err(); err != nil {
-		return nil, err
-	}
-	return op.do()
+	return f()
 }
 
 // over returns why the session takes up nothing more, nil if it does.

@@ -18,14 +18,16 @@ const (
 	smallBytes = 32 << 20
 
 	// How many operations of a session are carried out at the same time. PUT
-	// waits for a disk that many of them share, and so needs many; READ and GET
-	// hold memory until the client takes it.
+	// waits for a disk that many of them share, and so needs many.
 	parallelNames  = 64
 	parallelPuts   = 512
-	parallelGets   = 32
-	parallelReads  = 8
 	parallelHashes = 4
 	parallelLists  = 64
+
+	// How many are of a stream: they hold memory until the client takes it, and
+	// a stream that stalls keeps no other from being served.
+	parallelGets  = 16
+	parallelReads = 8
 
 	// lookAgain is after how long at most an idle session is looked at again,
 	// since its limit can change.
@@ -59,7 +61,7 @@ type serverSession struct {
 	cutOff  context.CancelCauseFunc
 	running sync.WaitGroup // operations but uploads
 
-	names, puts, gets, reads, hashes, lists workers
+	names, puts, hashes, lists workers
 
 	squeeze squeeze // of small files
 
@@ -89,8 +91,6 @@ func newServerSession(g *greeting, guest *Guest) *serverSession {
 		small:   s.small.share(),
 		names:   workers{limit: parallelNames},
 		puts:    workers{limit: parallelPuts},
-		gets:    workers{limit: parallelGets},
-		reads:   workers{limit: parallelReads},
 		hashes:  workers{limit: parallelHashes},
 		lists:   workers{limit: parallelLists},
 		streams: map[*serverStream]struct{}{},

@@ -15,13 +15,18 @@ type serverStream struct {
 	intake  *intake
 	line    line // what changes names, and what waits behind it
 
+	gets, reads workers
+
 	// ctx ends with the stream: nobody is left to take what is read for it.
 	ctx    context.Context
 	cancel context.CancelFunc
 }
 
 func newServerStream(one *serverSession, conn *stream) *serverStream {
-	on := &serverStream{session: one, conn: conn, intake: one.uploads.intake(conn)}
+	on := &serverStream{
+		session: one, conn: conn, intake: one.uploads.intake(conn),
+		gets: workers{limit: parallelGets}, reads: workers{limit: parallelReads},
+	}
 	on.ctx, on.cancel = context.WithCancel(one.ctx)
 	on.line.start = (*serverOp).start
 	return on
@@ -161,7 +166,7 @@ func (on *serverStream) follow(f frame) error {
 // request begins an operation.
 func (on *serverStream) request(f frame) error {
 	op := &serverOp{on: on, id: f.ID, m: f.Message}
-	how, known := on.session.waysOf(f.Message)
+	how, known := on.waysOf(f.Message)
 	if f.Refused == nil && !known { // of the handshake
 		return outOfPlace(f.Type)
 	}
