@@ -93,8 +93,18 @@ func (s *stream) ping() {
 	_ = s.post(0, &protocol.Ping{Nonce: nonce}) // who reads finds the error too
 }
 
-// heard deals with PING and PONG, and reports whether m was one.
+// heard deals with PING and PONG of an open stream, and reports whether m was
+// one. In a handshake they are out of place.
 func (l *liveness) heard(s *stream, m protocol.Message) bool {
+	switch m.(type) {
+	case *protocol.Ping, *protocol.Pong:
+		l.mu.Lock()
+		open := l.timer != nil
+		l.mu.Unlock()
+		if !open {
+			return false
+		}
+	}
 	switch m := m.(type) {
 	case *protocol.Ping:
 		_ = s.post(0, &protocol.Pong{Nonce: m.Nonce}) // the next read finds the error too
