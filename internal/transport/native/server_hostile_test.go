@@ -1,6 +1,7 @@
 package native
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -204,6 +205,7 @@ func TestHandshakeMessagesOutOfPlace(t *testing.T) {
 		{"a request", func(c *raw) { c.send(1, &protocol.Stat{Place: at(".")}) }, protocol.CodeBadState},
 		{"HELLO with an id", func(c *raw) { c.send(1, &protocol.Hello{MinVersion: 1, MaxVersion: 1, MaxData: protocol.MaxData}) }, protocol.CodeBadState},
 		{"DATA", func(c *raw) { c.send(0, &protocol.Data{}) }, protocol.CodeBadState},
+		{"PING", func(c *raw) { c.send(0, &protocol.Ping{}) }, protocol.CodeBadState},
 		{"OFFER", func(c *raw) { c.send(0, &protocol.Offer{User: "u"}) }, protocol.CodeBadState},
 		{"an unknown message", func(c *raw) { c.sendBytes(header(0, 0x7f, 1)...) }, protocol.CodeUnsupported},
 		{"a long frame", func(c *raw) { c.sendBytes(header(protocol.MaxHandshakeFrame+1, byte(protocol.TypeHello), 0)...) }, protocol.CodeTooLarge},
@@ -370,5 +372,70 @@ func TestShutdownFinishesWhatIsBeingDone(t *testing.T) {
 			t.Errorf("Shutdown = %v", err)
 		}
 		r.group.Wait()
+	})
+}
+
+func TestShutdownCutsOffWhatDoesNotEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, ServerConfig{})
+		hold := make(chan struct{})
+		r.gate(func(op, _ string) {
+			if op == "mkdir" {
+				<-hold
+			}
+		})
+		c := r.login()
+		c.send(1, &protocol.Mkdir{Place: at("d"), Perm: 0o700})
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		began := time.Now()
+		if err := r.server.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown = %v", err)
+		}
+		if took := time.Since(began); took != 3*time.Second {
+			t.Errorf("Shutdown took %v", took)
+		}
+		c.wantEnd(protocol.CodeShutdown)
+		close(hold)
+		if err := <-c.ended; !errors.Is(err, errShutdown) {
+			t.Errorf("Serve = %v", err)
+		}
+		r.group.Wait()
+	})
+}
+
+// FuzzSession gives a session whatever frames it is given: it must neither panic
+// nor hang.
+func FuzzSession(f *testing.F) {
+	seed := func(messages ...protocol.Message) {
+		var b []byte
+		for i, m := range messages {
+			var err error
+			if b, err = protocol.Append(b, uint64(i/2+1), m); err != nil {
+				f.Fatal(err)
+			}
+		}
+		f.Add(b)
+	}
+	seed(&protocol.Mkdir{Place: at("d")}, &protocol.Stat{Place: at("d")})
+	seed(&protocol.Open{Place: at("f"), Handle: 1, Flags: readWrite}, &protocol.Write{Handle: 1, Data: []byte("x")},
+		&protocol.Read{Handle: 1, Length: 9}, &protocol.Close{Handle: 1}, &protocol.Hash{Handle: 1, Chunk: 1 << 20, Count: 1})
+	seed(&protocol.Begin{Place: at("f"), Size: 1, Chunk: 1 << 20, Origin: "o"}, &protocol.Data{Length: 1, Payload: []byte("x")},
+		&protocol.Commit{Size: 1, Sent: 1})
+	seed(&protocol.List{Place: at("."), Flags: protocol.ListDeep}, &protocol.More{Frames: 1}, putOf("g", "abc"), &protocol.Cancel{})
+	f.Fuzz(func(t *testing.T, sent []byte) {
+		r := newRig(t, ServerConfig{})
+		c := r.login()
+		r.group.Go(func() { _, _ = io.Copy(io.Discard, c.conn) })
+		_, _ = c.conn.Write(sent) // the server may have had enough
+		_ = c.conn.CloseWrite()
+		if err := <-c.ended; err == nil && len(sent) == 0 {
+			t.Error("Serve = nil for a client that said no GOODBYE")
+		}
+		_ = c.conn.Close()
+		if log := r.log.String(); strings.Contains(log, "panic") {
+			t.Error(log)
+		}
 	})
 }

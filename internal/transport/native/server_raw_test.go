@@ -90,6 +90,7 @@ type raw struct {
 	nonces  []byte
 	welcome *protocol.Welcome
 	ended   chan error // what Serve returned
+	secret  string     // what no message may tell
 }
 
 // dial starts a stream of the server's over which nothing was said yet.
@@ -104,7 +105,7 @@ func (r *rig) dial(change func(st *Stream)) *raw {
 	}
 	c := &raw{
 		t: r.t, conn: client, w: client, r: client, frames: protocol.NewReader(client, protocol.MaxFrame),
-		ended: make(chan error, 1),
+		ended: make(chan error, 1), secret: r.dir,
 	}
 	r.group.Go(func() { c.ended <- r.server.Serve(r.ctx, st, r.o) })
 	r.t.Cleanup(func() { _ = client.Close() })
@@ -184,9 +185,13 @@ func (c *raw) next() (uint64, protocol.Message, error) {
 		if err != nil {
 			return 0, nil, err
 		}
-		switch m.(type) {
+		switch m := m.(type) {
 		case *protocol.Ping, *protocol.Pong:
 			continue
+		case *protocol.Fail:
+			if strings.Contains(m.Message, c.secret) {
+				c.t.Errorf("FAIL %v tells %q", m.Code, m.Message)
+			}
 		}
 		return h.ID, m, nil
 	}

@@ -199,7 +199,11 @@ func (one *serverSession) shutDown(ctx context.Context) {
 		one.drained = drained
 	}
 	one.mu.Unlock()
-	enough := time.NewTimer(lastAnswers)
+	patience := lastAnswers
+	if end, ok := ctx.Deadline(); ok { // there shall be time for a GOODBYE
+		patience = min(patience, time.Until(end)/2)
+	}
+	enough := time.NewTimer(patience)
 	defer enough.Stop()
 	select {
 	case <-drained:
