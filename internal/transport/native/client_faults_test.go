@@ -83,6 +83,7 @@ func again(t *testing.T, do func() error) {
 
 // roundTrip puts a file, looks at it and reads it both ways.
 func roundTrip(t *testing.T, s tree.SubTree, worker, round int) error {
+	t.Helper()
 	p := tree.Path(fmt.Sprintf("f%d", worker))
 	data := treetest.Data(byte(worker*16+round), 20_000+worker)
 	small := treetest.Small(p, data)
@@ -123,4 +124,35 @@ func roundTrip(t *testing.T, s tree.SubTree, worker, round int) error {
 		t.Errorf("List names %q %d times", p, names)
 	}
 	return err
+}
+
+func TestAServerThatEndsIsALostConnection(t *testing.T) {
+	p := newPair(t, protocol.BindingTLS)
+	c := p.client(2)
+	if err := write(t, c, "f", []byte("data")); err != nil {
+		t.Fatal(err)
+	}
+	f, err := c.Open(t.Context(), "f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.server.Shutdown(t.Context()); err != nil {
+		t.Errorf("Shutdown = %v", err)
+	}
+	if _, err := f.ReadAt(make([]byte, 4), 0); !errors.Is(err, tree.ErrLost) {
+		t.Errorf("ReadAt = %v, want tree.ErrLost", err)
+	}
+	if err := f.Close(); err != nil {
+		t.Errorf("Close of a lost file = %v", err)
+	}
+	p.server = NewServer(ServerConfig{Software: "next", Log: p.server.c.Log})
+	if e, err := c.Lstat(t.Context(), "f"); err != nil || e.Size != 4 {
+		t.Errorf("Lstat at the next server = %+v, %v", e, err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Lstat(t.Context(), "f"); !errors.Is(err, tree.ErrClosed) || errors.Is(err, tree.ErrLost) {
+		t.Errorf("Lstat of a closed client = %v, want tree.ErrClosed alone", err)
+	}
 }

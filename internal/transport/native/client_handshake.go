@@ -50,6 +50,7 @@ func (c *Client) connect(ctx context.Context) (*clientSession, error) {
 		err = ctx.Err()
 	}
 	if err == nil {
+		c.o.Log.DebugContext(ctx, "native session begun", "server", c.o.Label, "user", s.welcome.User, "software", s.hello.Software)
 		return s, nil
 	}
 	st.Close()

@@ -108,5 +108,6 @@ func (s *clientSession) add(l *lane) error {
 		return tree.ErrClosed
 	}
 	s.lanes = append(s.lanes, l)
+	s.c.o.Log.Debug("native stream joined", "server", s.c.o.Label, "stream", l.number, "transport", l.conn.Transport)
 	return nil
 }

@@ -86,6 +86,7 @@ func (s *clientSession) begin() bool {
 // left is told when a lane has ended. The session goes on without it, unless it
 // was the control stream or the server is broken.
 func (s *clientSession) left(l *lane, err error, broken bool) {
+	s.c.o.Log.Debug("native stream ended", "server", s.c.o.Label, "stream", l.number, "error", err)
 	if l == s.control || broken {
 		s.end(err)
 		return
