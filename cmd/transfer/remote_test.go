@@ -171,7 +171,7 @@ func TestKilledRemoteCopyIsContinued(t *testing.T) {
 			}
 			defer func() { d.end(syscall.SIGTERM) }()
 			home := filepath.Join(dir, "home")
-			slow := append([]string{"copy", "--json", "--retries", "0", "--bwlimit", "8MiB"}, tt.args...)
+			slow := append([]string{"copy", "--json", "--retries", "0", "--compress", "off", "--bwlimit", "8MiB"}, tt.args...)
 			c := startTransfer(t, home, slow...)
 			c.until(t, func(e anyEvent) bool { return e.Event == "progress" && e.Bytes >= 12<<20 })
 			if tt.killDaemon {
@@ -219,7 +219,7 @@ func TestLostConnectionIsMadeAnewInOneRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { d.end(syscall.SIGTERM) }()
-	c := startTransfer(t, filepath.Join(dir, "home"), "copy", "--json", "--bwlimit", "8MiB", "big", "srv:copied")
+	c := startTransfer(t, filepath.Join(dir, "home"), "copy", "--json", "--compress", "off", "--bwlimit", "8MiB", "big", "srv:copied")
 	c.until(t, func(e anyEvent) bool { return e.Event == "progress" && e.Bytes >= 12<<20 })
 	d.end(syscall.SIGKILL)
 	if d, err = startDaemon(program, dir, d.addr, log); err != nil {
