@@ -219,7 +219,7 @@ func (c *Client) RealPath(ctx context.Context, text string) (tree.Path, error) {
 	}
 	m, err := s.control.do(ctx, &protocol.Resolve{Text: text}, protocol.TypeResolved)
 	if err != nil {
-		return "", failed("resolve", tree.Path(text), err)
+		return "", failed("resolve", c.nameOf(text), err)
 	}
 	return tree.Path(m.(*protocol.Resolved).Path), nil
 }

@@ -56,12 +56,12 @@ func (b *branch) Transport() string {
 func (b *branch) Sub(ctx context.Context, p tree.Path) (tree.SubTree, error) {
 	d := &heldDir{c: b.c, parent: b.dir, path: p, turn: make(chan struct{}, 1), refs: 1}
 	if d.parent != nil && !d.parent.hold() {
-		return nil, failed("open", p, tree.ErrClosed)
+		return nil, failed("open", b.name(p), tree.ErrClosed)
 	}
 	sub := &branch{c: b.c, dir: d}
 	if _, _, err := sub.at(ctx); err != nil {
 		d.release() //nolint:contextcheck // closing outlives who gave up
-		return nil, failed("open", p, err)
+		return nil, failed("open", b.name(p), err)
 	}
 	return sub, nil
 }

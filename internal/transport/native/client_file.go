@@ -34,6 +34,7 @@ type openFile struct {
 	s      *clientSession
 	handle uint32
 	path   tree.Path
+	name   string // of path, for errors
 
 	found   tree.Entry  // what OPEN told
 	touched atomic.Bool // found may be out of date for what came after it
@@ -71,14 +72,14 @@ func (b *branch) OpenFile(ctx context.Context, p tree.Path, flags tree.OpenFlags
 func (b *branch) open(ctx context.Context, p tree.Path, flags protocol.OpenFlags, perm tree.Perm) (*openFile, error) {
 	s, dir, err := b.at(ctx)
 	if err != nil {
-		return nil, failed("open", p, err)
+		return nil, failed("open", b.name(p), err)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	h, err := s.handle(ctx)
 	if err != nil {
-		return nil, failed("open", p, err)
+		return nil, failed("open", b.name(p), err)
 	}
 	m, err := s.control.do(ctx, &protocol.Open{
 		Place: place(dir, p), Handle: h, Flags: flags, Perm: uint32(perm),
@@ -90,16 +91,16 @@ func (b *branch) open(ctx context.Context, p tree.Path, flags protocol.OpenFlags
 		} else {
 			s.drop(h) //nolint:contextcheck // it may still be opened, though nobody waits
 		}
-		return nil, failed("open", p, err)
+		return nil, failed("open", b.name(p), err)
 	}
 	e := entryFromWire(p.Base(), &m.(*protocol.Found).Entry)
-	return &openFile{s: s, handle: h, path: p, found: e}, nil
+	return &openFile{s: s, handle: h, path: p, name: b.name(p), found: e}, nil
 }
 
 // use returns an error if f has been closed.
 func (f *openFile) use(op string) error {
 	if f.closed.Load() {
-		return failed(op, f.path, tree.ErrClosed)
+		return failed(op, f.name, tree.ErrClosed)
 	}
 	return nil
 }
@@ -110,7 +111,7 @@ func (f *openFile) do(ctx context.Context, op string, m protocol.Message, want p
 		return nil, err
 	}
 	answer, err := f.s.control.do(ctx, m, want)
-	return answer, failed(op, f.path, err)
+	return answer, failed(op, f.name, err)
 }
 
 // Stat implements tree.Reader. Until something was read or written, what OPEN
@@ -138,7 +139,7 @@ func (f *openFile) ReadAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	if off < 0 {
-		return 0, failed("read", f.path, errors.New("negative offset"))
+		return 0, failed("read", f.name, errors.New("negative offset"))
 	}
 	if len(p) == 0 {
 		return 0, nil
@@ -163,11 +164,11 @@ func (f *openFile) ReadAt(p []byte, off int64) (int, error) {
 		if len(pieces) > 1 {
 			group.Go(read)
 		} else if err := read(); err != nil {
-			return 0, failed("read", f.path, err)
+			return 0, failed("read", f.name, err)
 		}
 	}
 	if err := group.Wait(); err != nil {
-		return 0, failed("read", f.path, err)
+		return 0, failed("read", f.name, err)
 	}
 	n := 0
 	for _, r := range pieces {
@@ -187,7 +188,7 @@ func (f *openFile) ReadChunk(ctx context.Context, p []byte, index, size, chunkSi
 		return tree.Value{}, err
 	}
 	if len(p) == 0 || len(p) > protocol.MaxRead || chunkSize > protocol.MaxChunk || chunkSize < protocol.MinChunk {
-		return tree.Value{}, failed("read", f.path, errors.ErrUnsupported)
+		return tree.Value{}, failed("read", f.name, errors.ErrUnsupported)
 	}
 	f.touched.Store(true)
 	r, err := f.s.read(ctx, &protocol.Read{
@@ -195,10 +196,10 @@ func (f *openFile) ReadChunk(ctx context.Context, p []byte, index, size, chunkSi
 		Flags: f.s.readFlags() | protocol.ReadValue, Chunk: uint32(chunkSize),
 	}, p)
 	if err != nil {
-		return tree.Value{}, failed("read", f.path, err)
+		return tree.Value{}, failed("read", f.name, err)
 	}
 	if r.n < len(p) {
-		return tree.Value{}, failed("read", f.path, tree.ErrSourceChanged)
+		return tree.Value{}, failed("read", f.name, tree.ErrSourceChanged)
 	}
 	return r.found, nil
 }
@@ -207,7 +208,7 @@ func (f *openFile) ReadChunk(ctx context.Context, p []byte, index, size, chunkSi
 func (f *openFile) HashChunks(ctx context.Context, first, count, size, chunkSize int64) ([]tree.Value, error) {
 	if chunkSize > protocol.MaxChunk || chunkSize < protocol.MinChunk || first < 0 || count < 0 ||
 		count > tree.ChunkCount(size, chunkSize)-first {
-		return nil, failed("read", f.path, errors.ErrUnsupported)
+		return nil, failed("read", f.name, errors.ErrUnsupported)
 	}
 	f.touched.Store(true)
 	values := make([]tree.Value, 0, count)
@@ -217,10 +218,10 @@ func (f *openFile) HashChunks(ctx context.Context, first, count, size, chunkSize
 			Handle: f.handle, Chunk: uint32(chunkSize), First: uint64(at), Count: uint32(n), //nolint:gosec // at most hashAtOnce
 		})
 		if err != nil {
-			return nil, failed("read", f.path, err)
+			return nil, failed("read", f.name, err)
 		}
 		if int64(len(m.Values)) != n {
-			return nil, failed("read", f.path, tree.ErrSourceChanged)
+			return nil, failed("read", f.name, tree.ErrSourceChanged)
 		}
 		for _, v := range m.Values {
 			values = append(values, tree.Value(v))
@@ -258,7 +259,7 @@ func (f *openFile) Extents(ctx context.Context) ([]tree.Extent, error) {
 		mapped := m.(*protocol.Mapped)
 		for _, e := range mapped.Extents {
 			if e.Offset < end { // ascending within a message, as it was decoded
-				return nil, failed("read", f.path, fmt.Errorf("the server's map goes back to %d", e.Offset))
+				return nil, failed("read", f.name, fmt.Errorf("the server's map goes back to %d", e.Offset))
 			}
 			extents = append(extents, tree.Extent{Offset: e.Offset, Length: e.Length})
 			end = e.Offset + e.Length
@@ -267,7 +268,7 @@ func (f *openFile) Extents(ctx context.Context) ([]tree.Extent, error) {
 		case mapped.Last:
 			return extents, nil
 		case len(mapped.Extents) == 0, len(extents) > maxExtents:
-			return nil, failed("read", f.path, errors.ErrUnsupported)
+			return nil, failed("read", f.name, errors.ErrUnsupported)
 		}
 	}
 }
@@ -289,7 +290,7 @@ func (f *openFile) Sync(ctx context.Context) error {
 // that has reached the disk's filesystem; otherwise it does not wait.
 func (f *openFile) Close() error {
 	if f.closed.Swap(true) {
-		return failed("close", f.path, tree.ErrClosed)
+		return failed("close", f.name, tree.ErrClosed)
 	}
 	if !f.written.Load() {
 		f.s.drop(f.handle)
@@ -297,5 +298,5 @@ func (f *openFile) Close() error {
 	}
 	defer f.s.names.Release(1)
 	_, err := f.s.control.do(context.Background(), &protocol.Close{Handle: f.handle}, protocol.TypeOK)
-	return failed("close", f.path, err)
+	return failed("close", f.name, err)
 }

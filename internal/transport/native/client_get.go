@@ -22,7 +22,7 @@ func (b *branch) GetLimit(ctx context.Context) (int64, error) {
 func (b *branch) Get(ctx context.Context, p tree.Path, limit int64) (tree.Got, error) {
 	s, dir, err := b.at(ctx)
 	if err != nil {
-		return tree.Got{}, failed("read", p, err)
+		return tree.Got{}, failed("read", b.name(p), err)
 	}
 	limit = max(0, min(limit, int64(s.welcome.Inline)))
 	m := &protocol.Get{Place: place(dir, p), Limit: uint32(limit)} //nolint:gosec // just bounded
@@ -31,10 +31,10 @@ func (b *branch) Get(ctx context.Context, p tree.Path, limit int64) (tree.Got, e
 	}
 	answer, err := s.get(ctx, m)
 	if err != nil {
-		return tree.Got{}, failed("read", p, err)
+		return tree.Got{}, failed("read", b.name(p), err)
 	}
 	got, err := s.gotFromWire(p, m, answer)
-	return got, failed("read", p, err)
+	return got, failed("read", b.name(p), err)
 }
 
 func (s *clientSession) get(ctx context.Context, m *protocol.Get) (*protocol.Got, error) {

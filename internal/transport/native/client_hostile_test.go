@@ -239,7 +239,7 @@ func TestFailTellsTheSentinel(t *testing.T) {
 			_ = each(s, func(f frame) { reply(s, f.ID, &protocol.Fail{Code: protocol.CodeNotFound, Message: "gone"}) })
 		})
 		var path *fs.PathError
-		if _, err := f.client().Lstat(t.Context(), "a/b"); !errors.Is(err, fs.ErrNotExist) || !errors.As(err, &path) || path.Path != "a/b" {
+		if _, err := f.client().Lstat(t.Context(), "a/b"); !errors.Is(err, fs.ErrNotExist) || !errors.As(err, &path) || path.Path != "/a/b" {
 			t.Errorf("Lstat = %v, want fs.ErrNotExist of a/b", err)
 		}
 	})

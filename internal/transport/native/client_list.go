@@ -17,7 +17,7 @@ const listAhead = 4
 func (b *branch) List(ctx context.Context, p tree.Path) iter.Seq2[tree.Entry, error] {
 	return func(yield func(tree.Entry, error) bool) {
 		if err := b.list(ctx, p, func(e tree.Entry) bool { return yield(e, nil) }); err != nil {
-			yield(tree.Entry{}, failed("list", p, err))
+			yield(tree.Entry{}, failed("list", b.name(p), err))
 		}
 	}
 }

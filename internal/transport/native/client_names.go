@@ -14,23 +14,42 @@ import (
 // extensionXattrs is the extension of docs/protocol.md, section 12.
 const extensionXattrs = "xattrs"
 
-// failed gives err the operation and path that it is about. Paths are as the
-// tree has them; whoever tells people can name them their way.
-func failed(op string, p tree.Path, err error) error {
+// failed gives err the operation and name that it is about. The name is what
+// branch.name says; whoever tells people can name it their way.
+func failed(op, name string, err error) error {
 	var fail *failError
 	switch {
 	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.As(err, &fail) && fail.Code == protocol.CodeCancelled:
 		// Nobody waits any more for what was cancelled from here: the session ends.
-		return &fs.PathError{Op: op, Path: string(p), Err: &lostError{fail}}
+		return &fs.PathError{Op: op, Path: name, Err: &lostError{fail}}
 	case errors.As(err, &fail):
-		return errorOf(fail.Code, fail.Message, op, string(p))
+		return errorOf(fail.Code, fail.Message, op, name)
 	}
 	if unsent, ok := isBroken(err); ok && !errors.Is(err, tree.ErrLost) { // too long, or no path
-		return errorOf(unsent.Code, unsent.Error(), op, string(p))
+		return errorOf(unsent.Code, unsent.Error(), op, name)
 	}
-	return &fs.PathError{Op: op, Path: string(p), Err: err}
+	return &fs.PathError{Op: op, Path: name, Err: err}
+}
+
+// name names p for people: with the server, and from its root on, so that an
+// error says where.
+func (b *branch) name(p tree.Path) string {
+	for d := b.dir; d != nil; d = d.parent {
+		p = d.path.Append(p)
+	}
+	if p == tree.Root {
+		return b.c.nameOf("/")
+	}
+	return b.c.nameOf("/" + string(p))
+}
+
+func (c *Client) nameOf(path string) string {
+	if c.o.Label == "" {
+		return path
+	}
+	return c.o.Label + ":" + path
 }
 
 // ask sends what request makes of the branch's directory over the control
@@ -40,10 +59,10 @@ func (b *branch) ask(
 ) (protocol.Message, error) {
 	s, dir, err := b.at(ctx)
 	if err != nil {
-		return nil, failed(op, p, err)
+		return nil, failed(op, b.name(p), err)
 	}
 	m, err := s.control.do(ctx, request(dir), want)
-	return m, failed(op, p, err)
+	return m, failed(op, b.name(p), err)
 }
 
 // tell is ask where the answer has nothing to tell.
@@ -81,14 +100,14 @@ func (b *branch) Xattrs(ctx context.Context, p tree.Path) ([]tree.Xattr, error) 
 	const op = "listxattr"
 	s, dir, err := b.at(ctx)
 	if err != nil {
-		return nil, failed(op, p, err)
+		return nil, failed(op, b.name(p), err)
 	}
 	if !s.extension(extensionXattrs) {
-		return nil, failed(op, p, errors.ErrUnsupported)
+		return nil, failed(op, b.name(p), errors.ErrUnsupported)
 	}
 	m, err := s.control.do(ctx, &protocol.Stat{Place: place(dir, p), Flags: protocol.StatXattrs}, protocol.TypeFound)
 	if err != nil {
-		return nil, failed(op, p, err)
+		return nil, failed(op, b.name(p), err)
 	}
 	xattrs := slices.DeleteFunc(xattrsFromWire(m.(*protocol.Found).Entry.Xattrs), func(x tree.Xattr) bool {
 		return !strings.HasPrefix(x.Name, "user.") // the others are none of a copy's business

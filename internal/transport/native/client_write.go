@@ -36,7 +36,7 @@ func (f *openFile) WriteAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	if off < 0 || int64(len(p)) > math.MaxInt64-off {
-		return 0, failed("write", f.path, errors.New("no such place in a file"))
+		return 0, failed("write", f.name, errors.New("no such place in a file"))
 	}
 	f.touched.Store(true)
 	f.written.Store(true)
@@ -73,7 +73,7 @@ func (f *openFile) WriteAt(p []byte, off int64) (int, error) {
 	for len(open) > 0 {
 		settle()
 	}
-	return n, failed("write", f.path, err)
+	return n, failed("write", f.name, err)
 }
 
 // write sends one WRITE. It waits for room in the window, but not for the answer.

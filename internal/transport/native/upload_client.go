@@ -23,6 +23,7 @@ type upload struct {
 	lane *lane  // that BEGIN went on, and answers come on
 	id   uint64 // of BEGIN
 	u    tree.Upload
+	name string // of u.Path, for errors
 	dir  uint32
 	room *semaphore.Weighted // bytes of the window of BEGUN; good behind begun
 	zip  squeeze
@@ -92,12 +93,13 @@ func (a *uploads) left(l *lane, err error) {
 func (b *branch) Begin(ctx context.Context, u tree.Upload) (tree.Writer, error) {
 	sess, dir, err := b.at(ctx)
 	if err != nil {
-		return nil, failed("begin", u.Path, err)
+		return nil, failed("begin", b.name(u.Path), err)
 	}
 	w, err := sess.startUpload(ctx, u, dir)
 	if err != nil {
-		return nil, failed("begin", u.Path, err)
+		return nil, failed("begin", b.name(u.Path), err)
 	}
+	w.name = b.name(u.Path)
 	return w, nil
 }
 

@@ -15,7 +15,7 @@ import (
 // WriteChunk implements tree.Writer. The chunk goes out on the stream with the
 // least to do, whole, and on another if that one is lost meanwhile.
 func (w *upload) WriteChunk(ctx context.Context, c tree.Chunk) error {
-	return failed("write", w.u.Path, w.because(ctx, w.writeChunk(ctx, c)))
+	return failed("write", w.name, w.because(ctx, w.writeChunk(ctx, c)))
 }
 
 func (w *upload) writeChunk(ctx context.Context, c tree.Chunk) error {

@@ -62,7 +62,7 @@ func (w *upload) hadCount() (n int) {
 
 // Recheck implements tree.Writer.
 func (w *upload) Recheck(ctx context.Context, bad func(index int64)) error {
-	return failed("recheck", w.u.Path, w.because(ctx, w.runRecheck(ctx, bad)))
+	return failed("recheck", w.name, w.because(ctx, w.runRecheck(ctx, bad)))
 }
 
 func (w *upload) runRecheck(ctx context.Context, bad func(index int64)) error {
@@ -116,7 +116,7 @@ func (w *upload) finish(m protocol.Message) {
 // Commit implements tree.Writer.
 func (w *upload) Commit(ctx context.Context, f tree.Final) (tree.Receipt, error) {
 	r, err := w.commit(ctx, f)
-	return r, failed("commit", w.u.Path, err)
+	return r, failed("commit", w.name, err)
 }
 
 func (w *upload) commit(ctx context.Context, f tree.Final) (tree.Receipt, error) {
@@ -222,7 +222,7 @@ func (w *upload) Suspend(ctx context.Context) error {
 	if isFail(err) {
 		return nil // by the time of FAIL what arrived has been suspended
 	}
-	return failed("suspend", w.u.Path, err)
+	return failed("suspend", w.name, err)
 }
 
 // Abort implements tree.Writer. Where the server has ended the upload before, it
@@ -230,9 +230,9 @@ func (w *upload) Suspend(ctx context.Context) error {
 func (w *upload) Abort(ctx context.Context) error {
 	err := w.close(ctx, &protocol.Abort{})
 	if !isFail(err) {
-		return failed("abort", w.u.Path, err)
+		return failed("abort", w.name, err)
 	}
-	if taken := failed("abort", w.u.Path, err); errors.Is(taken, tree.ErrTakenOver) || errors.Is(taken, tree.ErrBusy) || w.u.InPlace {
+	if taken := failed("abort", w.name, err); errors.Is(taken, tree.ErrTakenOver) || errors.Is(taken, tree.ErrBusy) || w.u.InPlace {
 		return nil
 	}
 	u := w.u
@@ -241,7 +241,7 @@ func (w *upload) Abort(ctx context.Context) error {
 	if err == nil {
 		err = again.close(ctx, &protocol.Abort{})
 	}
-	return failed("abort", w.u.Path, err)
+	return failed("abort", w.name, err)
 }
 
 func isFail(err error) bool {

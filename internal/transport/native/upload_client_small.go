@@ -70,13 +70,13 @@ func (b *branch) PutLimit(ctx context.Context) (int64, error) {
 func (b *branch) Put(ctx context.Context, f tree.Small) (tree.Receipt, error) {
 	s, dir, err := b.at(ctx)
 	if err != nil {
-		return tree.Receipt{}, failed("put", f.Path, err)
+		return tree.Receipt{}, failed("write", b.name(f.Path), err)
 	}
 	if len(f.Data) > int(min(s.welcome.Inline, protocol.MaxInline)) {
-		return tree.Receipt{}, failed("put", f.Path, errors.ErrUnsupported)
+		return tree.Receipt{}, failed("write", b.name(f.Path), errors.ErrUnsupported)
 	}
 	r, err := s.put(ctx, f, dir)
-	return r, failed("put", f.Path, err)
+	return r, failed("write", b.name(f.Path), err)
 }
 
 func (s *clientSession) put(ctx context.Context, f tree.Small, dir uint32) (tree.Receipt, error) {
