@@ -60,7 +60,7 @@ func (voidWriter) Commit(context.Context, tree.Final) (tree.Receipt, error) {
 // server that answers at once: what the engine and the reading cost.
 func BenchmarkSmallFiles(b *testing.B) {
 	const files = 10_000
-	dir, err := os.MkdirTemp("/dev/shm", "transfer-bench-")
+	dir, err := os.MkdirTemp("/dev/shm", "transfer-bench-") //nolint:usetesting // not where b.TempDir is
 	if err != nil {
 		b.Skip(err)
 	}

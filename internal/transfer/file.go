@@ -30,7 +30,8 @@ type job struct {
 
 	copied bool // the copy has its final name
 	fresh  bool // and was made by this command
-	ready  bool // a slot of copier.local is held for reading it
+	ready  bool // it has a slot of copier.local
+	large  bool // it has a slot of copier.large
 	names  *namesake
 }
 
@@ -84,11 +85,20 @@ func (c *copier) queue(ctx context.Context, j *job) error {
 	if err := take(ctx, c.large); err != nil {
 		return err
 	}
-	c.group.Go(func() error {
-		defer func() { <-c.large }()
-		return c.settleJob(ctx, j)
-	})
+	j.large = true
+	c.group.Go(func() error { return c.settleJob(ctx, j) })
 	return nil
+}
+
+// enlarge takes a slot for large files, unless j has one.
+func (c *copier) enlarge(ctx context.Context, j *job) error {
+	if j.large {
+		return nil
+	}
+	c.wasRead(j) // who has one of these may wait for one of those, not the other way round
+	err := take(ctx, c.large)
+	j.large = err == nil
+	return err
 }
 
 // take waits for a slot.
@@ -104,10 +114,10 @@ func take(ctx context.Context, slots chan struct{}) error {
 // settleJob brings j to its end, and what waits for it.
 func (c *copier) settleJob(ctx context.Context, j *job) error {
 	err := c.skipOrCopy(ctx, j)
-	c.release(j)
 	if err == nil && j.names != nil {
 		// Before j is left, so that its directory waits for all of them.
 		c.settle(ctx, nil)
+		c.release(j)
 		if err := c.nameRest(ctx, j); err != nil {
 			return err
 		}
@@ -128,13 +138,23 @@ func (c *copier) skipOrCopy(ctx context.Context, j *job) error {
 func (c *copier) endJob(ctx context.Context, j *job, err error) error {
 	c.settle(ctx, err)
 	if err != nil {
-		return err
+		return err // its slots are kept: nobody else begins
 	}
+	c.release(j)
 	return c.leave(ctx, j.dir)
 }
 
-// release gives back the slot for reading j.
+// release gives back the slots that j has.
 func (c *copier) release(j *job) {
+	c.wasRead(j)
+	if j.large {
+		j.large = false
+		<-c.large
+	}
+}
+
+// wasRead gives back the slot for reading j.
+func (c *copier) wasRead(j *job) {
 	if j.ready {
 		j.ready = false
 		<-c.local
@@ -144,11 +164,11 @@ func (c *copier) release(j *job) {
 // copyFile copies one file, over several connections in a row if it must.
 func (c *copier) copyFile(ctx context.Context, j *job) error {
 	f := newFile(c, j)
-	defer func() {
-		if f.slot {
-			<-c.large
+	if !f.small {
+		if err := c.enlarge(ctx, j); err != nil {
+			return err
 		}
-	}()
+	}
 	start := time.Now()
 	c.emit(Started{ID: f.id, Path: j.label, Size: j.entry.Size})
 	err := c.retryWhile(ctx, j.label, func() (bool, error) {
@@ -201,10 +221,9 @@ func (f *file) attempt(ctx context.Context) error {
 		}
 		// It grew, or has holes. What a listing said of it is out of date.
 		f.small, f.committing, f.tried = false, false, true
-		if err := take(ctx, f.c.large); err != nil {
+		if err := f.c.enlarge(ctx, f.job); err != nil {
 			return err
 		}
-		f.slot = true
 	}
 	r, err := f.src.Open(ctx, f.from)
 	if err != nil {

@@ -35,18 +35,14 @@ type bench struct {
 	log      events
 }
 
+// newBench makes a bench in memory, where the system has such a directory: the
+// tests copy hundreds of times and suspend as often, and each sync of a disk
+// that others keep busy can take seconds.
 func newBench(t *testing.T) *bench {
-	t.Helper()
-	return newBenchIn(t, t.TempDir())
-}
-
-// newQuickBench makes a bench in memory, where the system has such a directory:
-// for tests that copy hundreds of times.
-func newQuickBench(t *testing.T) *bench {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "transfer-test-") //nolint:usetesting // not where t.TempDir is
 	if err != nil {
-		return newBench(t)
+		return newDiskBench(t)
 	}
 	t.Cleanup(func() {
 		if err := os.RemoveAll(dir); err != nil {
@@ -54,6 +50,12 @@ func newQuickBench(t *testing.T) *bench {
 		}
 	})
 	return newBenchIn(t, dir)
+}
+
+// newDiskBench makes a bench on the disk, for large files.
+func newDiskBench(t *testing.T) *bench {
+	t.Helper()
+	return newBenchIn(t, t.TempDir())
 }
 
 func newBenchIn(t *testing.T, dir string) *bench {

@@ -186,7 +186,7 @@ func TestLinksAreMadeInSpiteOfLossesAndKills(t *testing.T) {
 	t.Parallel()
 	lose := func(n int, how func(error) fault, cause error) (done bool) {
 		synctest.Test(t, func(t *testing.T) {
-			b := newQuickBench(t).as(end{to: true, able: true})
+			b := newBench(t).as(end{to: true, able: true})
 			names := linked(t, b.src, 100)
 			o := withLinks()
 			o.Files = 1

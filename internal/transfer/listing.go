@@ -82,7 +82,8 @@ func (l *listing) give(ctx context.Context, batch []tree.Entry, more bool) error
 // stop ends the reading and returns when it has.
 func (l *listing) stop() {
 	l.cancel()
-	for range l.batches { //nolint:revive // until it is closed
+	for range l.batches {
+		continue // until it is closed
 	}
 }
 

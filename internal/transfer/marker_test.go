@@ -97,7 +97,7 @@ func TestDirectoryCopyIsKilledAtEveryStep(t *testing.T) {
 // whether there was such a step.
 func killAndRerun(t *testing.T, n int64, to string, end end) bool {
 	t.Helper()
-	b := newQuickBench(t).as(end)
+	b := newBench(t).as(end)
 	treeOfAll(t, b.src)
 	o := options()
 	o.Files = 1
@@ -153,7 +153,7 @@ func TestConnectionIsLostAtEveryStep(t *testing.T) {
 				var more bool
 				for _, after := range []bool{false, true} {
 					synctest.Test(t, func(t *testing.T) {
-						b := newQuickBench(t).as(end)
+						b := newBench(t).as(end)
 						treeOfAll(t, b.src)
 						more = b.loseAt(n, after, "d", "D", end.grain)
 					})

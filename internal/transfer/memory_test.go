@@ -13,7 +13,7 @@ import (
 // However large the files and however many: what is held of their contents is
 // bounded.
 func TestMemoryIsBounded(t *testing.T) {
-	b := newBench(t)
+	b := newDiskBench(t)
 	const each = 48 << 20
 	for i := range 6 {
 		sparseFile(t, filepath.Join(b.src, fmt.Sprintf("d/%d", i)), each, map[int64]string{each - 1: "x"})

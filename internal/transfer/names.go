@@ -65,7 +65,7 @@ func (n *names) add(e tree.Entry) {
 		n.count++
 		n.slots[slot] = n.count
 	}
-	at.size, at.mode = e.Size, uint16(e.Kind)<<12|uint16(e.Perm&tree.PermMask) //nolint:gosec // twelve bits
+	at.size, at.mode = e.Size, uint16(e.Kind)<<12|uint16(e.Perm&tree.PermMask)
 	n.date(at, n.slots[slot]-1, e.Mtime)
 	n.link(n.slots[slot]-1, e)
 	if int(n.count) > len(n.slots)*3/4 {
@@ -120,7 +120,7 @@ func (n *names) nameOf(k *known) []byte {
 
 // look finds the slot of name, which is free where at is nil.
 func (n *names) look(name string) (slot uint64, at *known) {
-	mask := uint64(len(n.slots) - 1)
+	mask := uint64(len(n.slots) - 1) //nolint:gosec // there are some
 	for slot = maphash.String(n.seed, name) & mask; n.slots[slot] != 0; slot = (slot + 1) & mask {
 		i := n.slots[slot] - 1
 		k := &n.pages[i/knownPage][i%knownPage]
@@ -133,7 +133,7 @@ func (n *names) look(name string) (slot uint64, at *known) {
 
 func (n *names) grow() {
 	n.slots = make([]uint32, 2*len(n.slots))
-	mask := uint64(len(n.slots) - 1)
+	mask := uint64(len(n.slots) - 1) //nolint:gosec // there are some
 	for i := range n.count {
 		k := &n.pages[i/knownPage][i%knownPage]
 		slot := maphash.Bytes(n.seed, n.nameOf(k)) & mask
@@ -157,10 +157,10 @@ func (n *names) get(name string) *tree.Entry {
 	index := n.slots[slot] - 1
 	mtime, odd := n.dates[index]
 	if !odd {
-		mtime = time.Unix(int64(k.mtime>>30), int64(k.mtime&(1<<30-1))) //nolint:gosec // 34 and 30 bits
+		mtime = time.Unix(int64(k.mtime>>30), int64(k.mtime&(1<<30-1)))
 	}
 	return &tree.Entry{
-		Name: name, Kind: tree.Kind(k.mode >> 12), Size: k.size, Perm: tree.Perm(k.mode) & tree.PermMask, //nolint:gosec // four bits
+		Name: name, Kind: tree.Kind(k.mode >> 12), Size: k.size, Perm: tree.Perm(k.mode) & tree.PermMask,
 		Mtime: mtime, Link: n.links[index], Grain: n.grain,
 	}
 }

@@ -14,8 +14,8 @@ func TestNamesKeepWhatTheyWereGiven(t *testing.T) {
 	var n names
 	entry := func(i int) tree.Entry {
 		e := tree.Entry{
-			Name: fmt.Sprintf("%d-%s", i, strings.Repeat("x", i%300)), Kind: tree.Kind(i % 8), Size: int64(i) << 30, //nolint:gosec // below 8
-			Perm: tree.Perm(i) & tree.PermMask, Mtime: time.Unix(int64(i)*1e7-1e9, int64(i)), //nolint:gosec // positive
+			Name: fmt.Sprintf("%d-%s", i, strings.Repeat("x", i%300)), Kind: tree.Kind(i % 8), Size: int64(i) << 30,
+			Perm: tree.Perm(i) & tree.PermMask, Mtime: time.Unix(int64(i)*1e7-1e9, int64(i)),
 		}
 		if e.Kind == tree.KindSymlink {
 			e.Link = fmt.Sprint("to ", i)
@@ -70,7 +70,7 @@ func TestNamesAreSmall(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	runtime.KeepAlive(&n)
-	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 64*many { //nolint:gosec // far below
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 64*many {
 		t.Errorf("%d entries take %d bytes with their names, want at most 64 each", many, grown)
 	}
 }

@@ -26,7 +26,7 @@ func (f *file) quickly(ctx context.Context) error {
 	}
 	defer f.c.memory.Release(room)
 	got, done, err := f.fetch(ctx)
-	f.c.release(f.job)
+	f.c.wasRead(f.job)
 	if err != nil {
 		return err
 	}

@@ -25,8 +25,7 @@ func (c *copier) xattrsOf(ctx context.Context, w *ways, p tree.Path, old bool) (
 	if !c.opt.Preserve.Xattrs || c.said.noXattrs.Load() {
 		return nil, nil
 	}
-	err := error(errors.ErrUnsupported)
-	var list []tree.Xattr
+	list, err := []tree.Xattr(nil), errors.ErrUnsupported
 	if w.xattr != nil {
 		list, err = w.xattr.Xattrs(ctx, p)
 	}
