@@ -74,7 +74,7 @@ func TestLoginOverTCP(t *testing.T) {
 	if diff := cmp.Diff([]string{"lab"}, peer.users); diff != "" {
 		t.Error(diff)
 	}
-	if !strings.Contains(log.String(), "name=tcp") {
+	if strings.Count(log.String(), "logged in") != 1 || !strings.Contains(log.String(), "name=tcp") {
 		t.Errorf("the log does not say what was chosen:\n%s", &log)
 	}
 	for _, able := range []bool{is[tree.Putter](r.Tree()), is[tree.Getter](r.Tree()), is[tree.Summer](r.Tree()), is[tree.Xattrer](r.Tree())} {

@@ -112,18 +112,10 @@ func (c *Client) greet(ctx context.Context, h *handshake) (*clientSession, error
 		h.st.goodbye(protocol.CodeBadMessage, "inline is above max_data")
 		return nil, &lostError{violation(protocol.TypeWelcome)}
 	}
-	opened(h.st)
+	h.st.open()
 	s := newClientSession(c, h.st, answer, welcome)
 	s.bound = slices.Concat(hello.Nonce[:], answer.Nonce[:])
 	return s, nil
-}
-
-// opened begins the life of a stream behind its handshake.
-func opened(st *stream) {
-	st.open()
-	if st.conn.Opened != nil {
-		st.conn.Opened()
-	}
 }
 
 // awaitPreface reads the server's preface; a shell before stdio may say

@@ -84,7 +84,7 @@ func (s *clientSession) introduce(ctx context.Context, st *stream, number uint32
 	if !hmac.Equal(theirs[:], ours[:]) {
 		return errImpostor
 	}
-	opened(st)
+	st.open()
 	return nil
 }
 
