@@ -95,3 +95,30 @@ func (g guard) Sum(ctx context.Context, p tree.Path) (tree.Digest, error) {
 	}
 	return summer.Sum(ctx, p)
 }
+
+// StatFS implements tree.Spacer.
+func (g guard) StatFS(ctx context.Context, p tree.Path) (tree.Space, error) {
+	if err := g.allow(opSpace, p); err != nil {
+		return tree.Space{}, err
+	}
+	spacer, ok := g.below.(tree.Spacer)
+	if !ok {
+		return tree.Space{}, unsupported(opSpace, p)
+	}
+	return spacer.StatFS(ctx, p)
+}
+
+// Link implements tree.Linker.
+func (g guard) Link(ctx context.Context, from, to tree.Path) error {
+	if err := g.allow(opLink, to); err != nil {
+		return err
+	}
+	if err := g.allowName(to); err != nil {
+		return err
+	}
+	linker, ok := g.below.(tree.Linker)
+	if !ok {
+		return unsupported(opLink, to)
+	}
+	return linker.Link(ctx, from, to)
+}

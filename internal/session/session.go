@@ -3,11 +3,7 @@
 // opens nothing itself and never widens what the tree beneath confines.
 package session
 
-import (
-	"context"
-
-	"transferd/internal/tree"
-)
+import "transferd/internal/tree"
 
 // A Login is who a session belongs to.
 type Login struct {
@@ -52,22 +48,3 @@ func New(fs FS, l Login) *Session { return &Session{guard{fs, l}, fs} }
 
 // Login returns whose session s is.
 func (s *Session) Login() Login { return s.login }
-
-// StatFS implements tree.Spacer.
-func (s *Session) StatFS(ctx context.Context, p tree.Path) (tree.Space, error) {
-	if err := s.allow(opSpace, p); err != nil {
-		return tree.Space{}, err
-	}
-	return s.fs.StatFS(ctx, p)
-}
-
-// Link implements tree.Linker.
-func (s *Session) Link(ctx context.Context, from, to tree.Path) error {
-	if err := s.allow(opLink, to); err != nil {
-		return err
-	}
-	if err := s.allowName(to); err != nil {
-		return err
-	}
-	return s.fs.Link(ctx, from, to)
-}

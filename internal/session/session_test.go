@@ -154,6 +154,8 @@ func tries() []try {
 		{"get in a part", part(func(c ctx, t tree.SubTree) error { _, err := t.(tree.Getter).Get(c, "dir", 10); return err })},
 		{"sum", func(c ctx, s *ses) error { _, err := s.Sum(c, "dir"); return err }},
 		{"sum in a part", part(func(c ctx, t tree.SubTree) error { _, err := t.(tree.Summer).Sum(c, "dir"); return err })},
+		{"link in a part", part(func(c ctx, t tree.SubTree) error { return t.(tree.Linker).Link(c, "full", "new12") })},
+		{"statfs in a part", part(func(c ctx, t tree.SubTree) error { _, err := t.(tree.Spacer).StatFS(c, tree.Root); return err })},
 		{"read xattrs", func(c ctx, s *ses) error { _, err := s.Xattrs(c, "dir"); return err }},
 		{"read xattrs in a part", part(func(c ctx, t tree.SubTree) error { _, err := t.(tree.Xattrer).Xattrs(c, "dir"); return err })},
 		{"set xattrs", func(c ctx, s *ses) error { return s.SetAttr(c, "dir", xattrs) }},
@@ -233,13 +235,13 @@ func tries() []try {
 }
 
 func TestPermissions(t *testing.T) {
-	list := []string{"stat", "lstat", "list", "statfs", "list a part"}
+	list := []string{"stat", "lstat", "list", "statfs", "statfs in a part", "list a part"}
 	read := []string{
 		"open", "open to read", "open for nothing", "get", "get in a part", "sum", "sum in a part", "read xattrs", "read xattrs in a part",
 	}
 	write := []string{
 		"open to write", "open to append", "create", "create or truncate a new file", "truncate an empty file",
-		"truncate a partial", "extend an open file", "extend by name", "chmod", "mkdir", "symlink", "link", "upload", "rename",
+		"truncate a partial", "extend an open file", "extend by name", "chmod", "mkdir", "symlink", "link", "link in a part", "upload", "rename",
 		"rename a partial", "remove a partial", "put", "put in a part", "set xattrs",
 	}
 	remove := []string{"remove a directory", "remove", "remove in a part"}

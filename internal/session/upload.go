@@ -81,4 +81,6 @@ var (
 	_ tree.Getter  = subSession{}
 	_ tree.Xattrer = subSession{}
 	_ tree.Summer  = subSession{}
+	_ tree.Linker  = subSession{}
+	_ tree.Spacer  = subSession{}
 )
