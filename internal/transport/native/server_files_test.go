@@ -319,3 +319,32 @@ func TestServerListsDeep(t *testing.T) {
 	c.fails(5, &protocol.Cancel{}, protocol.CodeCancelled)
 	c.bye()
 }
+
+func TestServerTellsExtendedAttributes(t *testing.T) {
+	r := newRig(t, ServerConfig{})
+	c := r.login()
+	x := []protocol.Xattr{{Name: "user.colour", Value: []byte("red")}}
+	put := putOf("f", "data")
+	put.Attr = protocol.Attr{Set: protocol.AttrXattrs, Xattrs: x}
+	c.send(1, put)
+	_, m, err := c.next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f, ok := m.(*protocol.Fail); ok && f.Code == protocol.CodeUnsupported {
+		t.Skip("the filesystem has no extended attributes")
+	}
+	ask[*protocol.OK](c, 2, &protocol.Symlink{Place: at("l"), Target: "f"})
+	e := ask[*protocol.Found](c, 3, &protocol.Stat{Place: at("f"), Flags: protocol.StatXattrs}).Entry
+	if len(e.Xattrs) != 1 || string(e.Xattrs[0].Value) != "red" {
+		t.Errorf("FOUND %+v", e)
+	}
+	l := ask[*protocol.Listed](c, 4, &protocol.List{Place: at("."), Flags: protocol.StatXattrs, Frames: 1})
+	for _, n := range l.Names {
+		if n.Code != 0 || (n.Path == "f") != (len(n.Entry.Xattrs) == 1) {
+			t.Errorf("LISTED %+v", n)
+		}
+	}
+	c.fails(5, &protocol.Stat{Place: at("l"), Flags: protocol.StatXattrs | protocol.StatFollow}, protocol.CodeUnsupported)
+	c.bye()
+}

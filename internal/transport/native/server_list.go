@@ -1,6 +1,8 @@
 package native
 
 import (
+	"errors"
+
 	"transferd/internal/tree"
 	"transferd/protocol"
 )
@@ -18,7 +20,14 @@ func (op *serverOp) list(m *protocol.List) (protocol.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &lister{op: op, in: in, xattrs: m.Flags&protocol.StatXattrs != 0, deep: m.Flags&protocol.ListDeep != 0}
+	l := &lister{op: op, in: in, deep: m.Flags&protocol.ListDeep != 0}
+	if m.Flags&protocol.StatXattrs != 0 {
+		able, ok := in.(tree.Xattrer)
+		if !ok {
+			return nil, errors.ErrUnsupported
+		}
+		l.xattrs = able
+	}
 	if err := l.walk(tree.Path(m.Path)); err != nil {
 		return nil, err
 	}
@@ -32,7 +41,7 @@ func (op *serverOp) list(m *protocol.List) (protocol.Message, error) {
 type lister struct {
 	op     *serverOp
 	in     part
-	xattrs bool
+	xattrs tree.Xattrer // nil: they are not wanted
 	deep   bool
 
 	names []protocol.Listing // not sent yet
@@ -77,8 +86,11 @@ func (l *lister) listDir(p, below tree.Path) error {
 			return refuse(protocol.CodeTooLarge, "a path is too long")
 		}
 		var xattrs []tree.Xattr
-		if l.xattrs && e.Kind != tree.KindSymlink {
-			xattrs, err = l.op.xattrs(l.in, p.Join(e.Name), false)
+		if l.xattrs != nil && e.Kind != tree.KindSymlink {
+			xattrs, err = l.xattrs.Xattrs(l.op.ctx, p.Join(e.Name))
+			if errors.Is(err, errors.ErrUnsupported) { // it can have none
+				err = nil
+			}
 		}
 		if err := l.tell(l.fit(listingToWire(name, e, xattrs, err))); err != nil {
 			return err
