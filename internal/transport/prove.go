@@ -183,7 +183,7 @@ func (p *prover) Sign(ctx context.Context, key, message []byte) ([]byte, error) 
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case refusedByAgent(err):
-		err = fmt.Errorf("the agent does not sign with %s: %w; keys that are bound to hosts (ssh-add -h) sign for SSH alone: write ssh://", chosen.name, err)
+		err = fmt.Errorf("the agent does not sign with %s: %w", chosen.name, err)
 	}
 	p.fail(name, err)
 	return nil, native.ErrSkip
@@ -251,6 +251,8 @@ func (p *prover) denied() error {
 	}
 	e.text += " (" + why + ")"
 	switch {
+	case p.failed != nil && refusedByAgent(p.failed):
+		e.hint = "keys that the agent binds to hosts (ssh-add -h) sign for SSH alone: write ssh://"
 	case len(p.keys) == 0 && len(s.named) > 0:
 		e.hint = "name the file of a private key with -i, one that only you can read"
 	case p.hidden > 0 && len(p.tried) == 0:
