@@ -41,7 +41,6 @@ type file struct {
 	tried         bool        // an attempt has read the source
 	committing    bool        // an attempt came to its Commit
 	small         bool        // it is tried in one piece
-	slot          bool        // it has one of copier.large besides
 	xattrs        bool        // its copy was to get extended attributes
 	best          int         // the most chunks that a Writer had at its beginning
 	advanced      bool        // the last attempt found more of them than all before it
