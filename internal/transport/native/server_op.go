@@ -387,7 +387,16 @@ func (l *lateBegin) Begin(ctx context.Context, u tree.Upload) (tree.Writer, erro
 	if err != nil {
 		return nil, err
 	}
-	return in.Begin(ctx, u)
+	w := containedWriter{one: l.op.on.session}
+	err = w.within(func() error {
+		var err error
+		w.below, err = in.Begin(ctx, u)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
 }
 
 // A credit is how many LISTED may be sent.

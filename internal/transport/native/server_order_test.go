@@ -55,7 +55,23 @@ func (g *gated) Remove(ctx context.Context, p tree.Path) error {
 
 func (g *gated) Begin(ctx context.Context, u tree.Upload) (tree.Writer, error) {
 	g.note("begin", u.Path)
-	return g.FS.Begin(ctx, u)
+	w, err := g.FS.Begin(ctx, u)
+	if err != nil {
+		return nil, err
+	}
+	return &gatedWriter{w, g, u.Path}, nil
+}
+
+type gatedWriter struct {
+	tree.Writer
+
+	g *gated
+	p tree.Path
+}
+
+func (w *gatedWriter) WriteChunk(ctx context.Context, c tree.Chunk) error {
+	w.g.note("chunk", w.p)
+	return w.Writer.WriteChunk(ctx, c)
 }
 
 func (g *gated) OpenFile(ctx context.Context, p tree.Path, f tree.OpenFlags, perm tree.Perm) (tree.File, error) {
@@ -233,8 +249,8 @@ func TestServerFinishesWritesWhenTheClientIsLost(t *testing.T) {
 
 func TestAPanicEndsItsOperationOnly(t *testing.T) {
 	r := newRig(t, ServerConfig{})
-	r.gate(func(_, path string) {
-		if path == "boom" {
+	r.gate(func(op, path string) {
+		if path == "boom" || path == "late" && op == "chunk" {
 			panic("boom")
 		}
 	})
@@ -244,9 +260,15 @@ func TestAPanicEndsItsOperationOnly(t *testing.T) {
 	c.fails(3, &protocol.List{Place: at("boom"), Frames: 1}, protocol.CodeFailure)
 	c.fails(4, &protocol.Open{Place: at("boom"), Handle: 1, Flags: readWrite, Perm: 0o600}, protocol.CodeFailure)
 	ask[*protocol.Found](c, 5, &protocol.Open{Place: at("f"), Handle: 1, Flags: readWrite, Perm: 0o600})
+	c.fails(6, &protocol.Begin{Place: at("boom"), Size: 1, Chunk: 1 << 20, Origin: "o"}, protocol.CodeFailure)
+	ask[*protocol.Begun](c, 7, &protocol.Begin{Place: at("late"), Size: 1, Chunk: 1 << 20, Origin: "o"})
+	c.fails(7, &protocol.Data{
+		Length: 1, Flags: protocol.DataLast | protocol.DataValue,
+		Value: tree.ChunkValue([]byte("x"), 0, 1<<20, true), Payload: []byte("x"),
+	}, protocol.CodeFailure)
 	c.bye()
-	if n := strings.Count(r.log.String(), "operation panicked"); n != 4 {
-		t.Errorf("%d panics in the log, want 4", n)
+	if n := strings.Count(r.log.String(), "operation panicked"); n != 6 {
+		t.Errorf("%d panics in the log, want 6", n)
 	}
 }
 
