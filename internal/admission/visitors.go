@@ -4,11 +4,15 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 )
 
-// Visitors counts the clients that are logged in. Servers that share one count
-// together. NewVisitors makes it; it is safe for concurrent use.
+// Visitors counts the clients that are logged in, and numbers connections.
+// Servers that share one count together. NewVisitors makes it; it is safe for
+// concurrent use.
 type Visitors struct {
+	serial atomic.Uint64
+
 	mu      sync.Mutex
 	total   int
 	sources map[netip.Prefix]int
@@ -16,6 +20,9 @@ type Visitors struct {
 
 // NewVisitors returns a count of none.
 func NewVisitors() *Visitors { return &Visitors{sources: map[netip.Prefix]int{}} }
+
+// Number returns the number of a new connection, for the log. The first is 1.
+func (v *Visitors) Number() uint64 { return v.serial.Add(1) }
 
 // Enter counts a client, or says to its user why there is no place. A nil
 // error obliges the caller to call Leave.

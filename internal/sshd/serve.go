@@ -30,7 +30,7 @@ func (s *Server) start(ctx context.Context, conn net.Conn) {
 	defer func() { <-w.Done() }()
 	defer func() { _ = w.Close() }()
 	remote := admission.RemoteOf(conn.RemoteAddr())
-	log := s.log.With("conn", s.serial.Add(1))
+	log := s.log.With("conn", s.visitors.Number())
 	defer admission.Recovered(ctx, log)
 	s.serveConn(ctx, w, remote, log)
 }

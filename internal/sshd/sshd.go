@@ -31,8 +31,8 @@ type Config struct {
 	// Whoever owns it shuts it down before, or at the same time as, the Server.
 	Native *native.Server
 
-	// Visitors counts those who are logged in, together with the other servers
-	// that it was given to. Nil: these alone.
+	// Visitors counts those who are logged in, and numbers connections in the
+	// log, together with the other servers that it was given to. Nil: these alone.
 	Visitors *admission.Visitors
 }
 
@@ -64,7 +64,6 @@ type Server struct {
 	door       *admission.Door
 	handshakes *admission.Pool
 	visitors   *admission.Visitors
-	serial     atomic.Uint64 // of connections, for the log
 
 	mu      sync.Mutex // guards what follows
 	closing bool

@@ -38,8 +38,8 @@ type Config struct {
 
 	Certificate *Certificate
 
-	// Visitors counts those who are logged in, together with the other servers
-	// that it was given to. Nil: these alone.
+	// Visitors counts those who are logged in, and numbers connections in the
+	// log, together with the other servers that it was given to. Nil: these alone.
 	Visitors *admission.Visitors
 }
 
@@ -72,7 +72,6 @@ type Server struct {
 	door     *admission.Door
 	pool     *admission.Pool // of those who are not logged in yet
 	visitors *admission.Visitors
-	serial   atomic.Uint64 // of connections, for the log
 
 	mu     sync.Mutex // guards what follows
 	inside map[*visit]struct{}
@@ -136,7 +135,7 @@ func (s *Server) start(ctx context.Context, conn net.Conn) {
 	w := wire.New(conn)
 	defer func() { <-w.Done() }()
 	defer func() { _ = w.Close() }()
-	log := s.log.With("conn", s.serial.Add(1))
+	log := s.log.With("conn", s.visitors.Number())
 	defer admission.Recovered(ctx, log)
 	remote := admission.RemoteOf(conn.RemoteAddr())
 	log.DebugContext(ctx, "connection accepted", "remote", remote)
