@@ -48,12 +48,18 @@ func (l Login) Files() error {
 
 // Limits bounds what clients may use. A zero field is no limit.
 type Limits struct {
-	Connections      int // that are logged in
-	PerSource        int // of those, from one IPv4 address or IPv6 /64
-	Handshakes       int // that are not logged in yet
-	HandshakeTimeout time.Duration
+	Connections      int           // that are logged in
+	PerSource        int           // of those, from one IPv4 address or IPv6 /64
+	Handshakes       int           // that are not logged in yet
+	HandshakeTimeout time.Duration // and ForPerson more
 	IdleTimeout      time.Duration // without data on any channel
 }
+
+// ForPerson is how much longer a handshake may take in which the host has proved
+// its key: now a person may compare its fingerprint, look for a passphrase or
+// touch a security key. Who only wants to hold places wins little by it: a full
+// pool gives them away however young they are.
+const ForPerson = 60 * time.Second
 
 // Again returns what decides whether the login may also be used from another
 // address, or at another time: by the keys as they are then, so that one that

@@ -118,7 +118,7 @@ func TestHangUpLeavesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		server, channels, requests, err := ssh.NewServerConn(conn, r.server.serverConfig(context.Background(), slog.New(slog.DiscardHandler)))
+		server, channels, requests, err := ssh.NewServerConn(conn, r.server.serverConfig(context.Background(), slog.New(slog.DiscardHandler), func() {}))
 		if err != nil {
 			t.Fatal(err)
 		}

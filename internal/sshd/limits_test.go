@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -79,6 +80,55 @@ func TestStalledHandshakesAreDropped(t *testing.T) {
 			_ = conn.Close()
 		})
 	})
+}
+
+// A person who is asked whether the host's key is right may take a minute, and
+// the session knows nothing of that deadline.
+func TestAPersonHasTimeToCompareTheHostKey(t *testing.T) {
+	for _, kind := range []string{"plain", "algorithm", "multi"} {
+		for took, ok := range map[time.Duration]bool{70 * time.Second: true, 90 * time.Second: false} {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, Limits{HandshakeTimeout: 20 * time.Second})
+				switch kind {
+				case "plain":
+					r.server.hostKeys = []ssh.Signer{struct{ ssh.Signer }{r.hostKey}}
+				case "multi":
+					multi, err := ssh.NewSignerWithAlgorithms(r.hostKey.(ssh.AlgorithmSigner), []string{ssh.KeyAlgoED25519})
+					if err != nil {
+						t.Fatal(err)
+					}
+					r.server.hostKeys = []ssh.Signer{multi}
+				}
+				r.run(func() {
+					conn, err := r.listener.Dial(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					c, channels, requests, err := ssh.NewClientConn(conn, "server", &ssh.ClientConfig{
+						User: "alice",
+						Auth: []ssh.AuthMethod{ssh.PublicKeys(r.key)},
+						HostKeyCallback: func(string, net.Addr, ssh.PublicKey) error {
+							<-time.After(took)
+							return nil
+						},
+					})
+					if (err == nil) != ok {
+						t.Errorf("%s: login after %v: %v, want it to work: %t", kind, took, err, ok)
+					}
+					if err != nil {
+						_ = conn.Close()
+						return
+					}
+					client := ssh.NewClient(c, channels, requests)
+					defer func() { _ = client.Close() }()
+					<-time.After(time.Minute)
+					if _, err := sftpChannel(client); err != nil {
+						t.Errorf("%s: a minute later: %v", kind, err)
+					}
+				})
+			})
+		}
+	}
 }
 
 func TestAThousandStalledHandshakesKeepNobodyOut(t *testing.T) {

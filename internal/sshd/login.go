@@ -32,8 +32,9 @@ type proved struct {
 }
 
 // serverConfig returns the rules of one handshake. Neither an unknown user nor
-// a wrong key gets an answer that the other would not get.
-func (s *Server) serverConfig(ctx context.Context, log *slog.Logger) *ssh.ServerConfig {
+// a wrong key gets an answer that the other would not get. shown is called when
+// the host proves its key.
+func (s *Server) serverConfig(ctx context.Context, log *slog.Logger, shown func()) *ssh.ServerConfig {
 	offered := auth.ServerAlgorithms()
 	config := &ssh.ServerConfig{
 		Config: ssh.Config{
@@ -74,7 +75,7 @@ func (s *Server) serverConfig(ctx context.Context, log *slog.Logger) *ssh.Server
 		},
 	}
 	for _, key := range s.hostKeys {
-		config.AddHostKey(key)
+		config.AddHostKey(patient(key, shown))
 	}
 	return config
 }

@@ -53,13 +53,17 @@ func (s *Server) serveConn(ctx context.Context, w *wire.Conn, remote netip.AddrP
 	}
 
 	begin := time.Now()
+	shown := func() {}
 	if limits.HandshakeTimeout > 0 {
-		if err := w.SetDeadline(begin.Add(limits.HandshakeTimeout)); err != nil {
+		end := begin.Add(limits.HandshakeTimeout)
+		if err := w.SetDeadline(end); err != nil {
 			return // it has gone already
 		}
+		// Keys are exchanged again later, when there is no deadline any more.
+		shown = sync.OnceFunc(func() { _ = w.SetDeadline(end.Add(admission.ForPerson)) }) // or it has gone
 	}
 	stranger := log.With("remote", remote)
-	conn, channels, requests, err := ssh.NewServerConn(w, s.serverConfig(ctx, stranger))
+	conn, channels, requests, err := ssh.NewServerConn(w, s.serverConfig(ctx, stranger, shown))
 	if err != nil {
 		logRefused(ctx, stranger, time.Since(begin), err)
 		return

@@ -42,22 +42,7 @@ func (v *visit) Offer(ctx context.Context, user string, keys [][]byte) (uint32, 
 			bits |= 1 << n
 		}
 	}
-	if bits != 0 {
-		v.waitForPerson()
-	}
 	return bits, nil
-}
-
-// waitForPerson gives the handshake more time, once.
-func (v *visit) waitForPerson() {
-	limit := v.server.limits.Load().HandshakeTimeout
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.patient || v.entered || limit <= 0 {
-		return
-	}
-	v.patient = true
-	_ = v.wire.SetReadDeadline(v.begin.Add(limit + forPerson)) // or it has gone
 }
 
 // Prove implements native.Gatekeeper.

@@ -64,6 +64,7 @@ func (v *visit) Proof(_ context.Context, algorithms []string, message func(key [
 		if err != nil {
 			return nil, nil, fmt.Errorf("prove the host key: %w", err)
 		}
+		v.waitForPerson()
 		return k.public, signature, nil
 	}
 	return nil, nil, &native.Refusal{Code: protocol.CodeNoHostKey, Message: "the server has no host key of the algorithms that you know"}

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"transferd/internal/admission"
 	"transferd/internal/testnet"
 	"transferd/protocol"
 )
@@ -217,23 +218,11 @@ func TestHandshakesHaveTheirTime(t *testing.T) {
 			p := r.dial()
 			return func() { _, _ = io.Copy(io.Discard, p.tls); p.close() }
 		}, limit},
-		{"nothing behind the host's proof", func(r *rig) func() {
+		{"somebody compares the host's key", func(r *rig) func() {
 			p := r.dial()
 			p.greet()
 			return func() { _, _ = io.Copy(io.Discard, p.tls); p.close() }
-		}, limit},
-		{"an offer of a stranger", func(r *rig) func() {
-			p := r.dial()
-			p.greet()
-			p.send(&protocol.Offer{User: "alice", Keys: [][]byte{newSigner(r.t).PublicKey().Marshal()}})
-			return func() { _, _ = io.Copy(io.Discard, p.tls); p.close() }
-		}, limit},
-		{"somebody looks for a passphrase", func(r *rig) func() {
-			p := r.dial()
-			p.greet()
-			p.send(&protocol.Offer{User: "alice", Keys: [][]byte{r.key.PublicKey().Marshal()}})
-			return func() { _, _ = io.Copy(io.Discard, p.tls); p.close() }
-		}, limit + forPerson},
+		}, limit + admission.ForPerson},
 		{"a join that goes no further", func(r *rig) func() {
 			control, w := r.login()
 			live(control)

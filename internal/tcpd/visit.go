@@ -14,10 +14,6 @@ import (
 	"transferd/protocol"
 )
 
-// forPerson is how much longer a handshake may take whose client has a key that
-// would do: a passphrase, a PIN or a touch may be waited for.
-const forPerson = 60 * time.Second
-
 // A visit is one connection: the control stream of a session, one that joins
 // a session, or somebody who gets no further. It is the native.Gatekeeper of
 // its connection.
@@ -30,7 +26,6 @@ type visit struct {
 
 	mu      sync.Mutex // guards what follows
 	place   *admission.Place
-	patient bool
 	refused *admission.Refusal // the last one
 	login   Login
 	done    func() // gives the session back; nil: it was not opened
@@ -69,6 +64,13 @@ func (v *visit) serve(ctx context.Context) {
 		Entered: func(user string, control bool) error { return v.enter(ctx, user, control) },
 	})
 	v.left(ctx, err)
+}
+
+// waitForPerson gives the handshake more time.
+func (v *visit) waitForPerson() {
+	if limit := v.server.limits.Load().HandshakeTimeout; limit > 0 {
+		_ = v.wire.SetReadDeadline(v.begin.Add(limit + admission.ForPerson)) // or it has gone
+	}
 }
 
 // enter is called when the handshake is over.
