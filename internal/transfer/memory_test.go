@@ -1,9 +1,11 @@
 package transfer
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -53,6 +55,45 @@ func TestMemoryIsBounded(t *testing.T) {
 			t.Errorf("%s: the heap grew to %d MiB, want at most %d", tt.name, most.Load()>>20, limit>>20)
 		}
 	}
+}
+
+// A directory of any size is copied while it is listed. What is left of it in
+// the end are its names, in case the connection breaks in the middle.
+func TestHugeDirectoryIsNotHeld(t *testing.T) {
+	const files = 150_000
+	from := &slow{dirs: 1, files: files, size: 1}
+	to := &measured{void: void{made: &atomic.Bool{}}}
+	runtime.GC()
+	var before runtime.MemStats
+	runtime.ReadMemStats(&before)
+	sum, err := Copy(t.Context(), place(to, "to", "new"), []Place{place(from, "from", ".")}, options())
+	if err != nil || sum.Files != files {
+		t.Fatalf("copy = %+v, %v", sum, err)
+	}
+	// Half an entry each would be more.
+	if limit := before.HeapAlloc + files*100; to.most > limit {
+		t.Errorf("the heap grew to %d KiB, want at most %d", to.most>>10, limit>>10)
+	}
+}
+
+// measured looks at the memory now and then.
+type measured struct {
+	void
+	puts atomic.Int64
+	mu   sync.Mutex // guards most
+	most uint64
+}
+
+func (m *measured) Put(ctx context.Context, s tree.Small) (tree.Receipt, error) {
+	if n := m.puts.Add(1); n%30_000 == 0 {
+		var stats runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&stats)
+		m.mu.Lock()
+		m.most = max(m.most, stats.HeapAlloc)
+		m.mu.Unlock()
+	}
+	return m.void.Put(ctx, s)
 }
 
 func TestBuffersAreReused(t *testing.T) {
