@@ -117,9 +117,12 @@ func (d *dir) open(name string, flags int, perm tree.Perm, special bool) (*os.Fi
 		_ = unix.Close(fd)
 		return nil, err
 	}
-	if kind := entryOf(name, &st).Kind; kind != tree.KindFile && !special {
+	switch kind := entryOf(name, &st).Kind; {
+	case kind != tree.KindFile && !special:
 		_ = unix.Close(fd)
 		return nil, notRegular(kind, nil)
+	case kind == tree.KindFIFO: // as it is, a write to it can be broken off
+		return os.NewFile(uintptr(fd), name), nil
 	}
 	if err := unix.SetNonblock(fd, false); err != nil {
 		_ = unix.Close(fd)

@@ -296,3 +296,35 @@ func TestReadOnlyDirectory(t *testing.T) {
 		t.Errorf("Commit on a read-only filesystem = %v, want ErrPermission that names f", err)
 	}
 }
+
+// TestFIFOThatNobodyReadsAnyMore: a write to it ends with its context.
+func TestFIFOThatNobodyReadsAnyMore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Skip(err)
+	}
+	reader, err := os.OpenFile(path, os.O_RDWR, 0) // which waits for nobody (fifo(7))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = reader.Close() }()
+	host := Host(Options{})
+	data := treetest.Data(1, 1<<20)
+	w, err := host.Begin(t.Context(), treetest.Upload(typedPath(t, path), data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.WriteChunk(ctx, treetest.Chunks(data)[0]) }()
+	if _, err := io.ReadFull(reader, make([]byte, 100)); err != nil { // it is writing
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("WriteChunk = %v, want Canceled", err)
+	}
+	if err := w.Suspend(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

@@ -97,7 +97,12 @@ func (w *specialWriter) WriteChunk(ctx context.Context, c tree.Chunk) error {
 		}
 	}
 	defer w.mu.Unlock()
+	// Whoever reads a FIFO may do so never again.
+	defer context.AfterFunc(ctx, func() { _ = w.f.SetWriteDeadline(time.Unix(1, 0)) })()
 	n, err := w.f.Write(c.Data)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return ctx.Err()
+	}
 	if err == nil && n < len(c.Data) {
 		err = io.ErrShortWrite
 	}
