@@ -110,6 +110,14 @@ func (c *Conn) CutAfter(n int64) {
 	c.out.onCut = c.Cut
 }
 
+// StallAfter keeps what this end sends after n more bytes from ever arriving, its
+// end included.
+func (c *Conn) StallAfter(n int64) {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.out.holdAt = c.out.sent + n
+}
+
 // Stall keeps what this end sends from arriving, as a pulled cable does: no
 // error, and writes go on until the buffer is full.
 func (c *Conn) Stall() { c.out.stall(true) }

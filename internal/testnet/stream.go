@@ -28,6 +28,7 @@ type stream struct {
 	flips   []int64
 	cutAt   int64 // 0: never
 	onCut   func()
+	holdAt  int64 // what is sent from here on never arrives; 0: no such place
 
 	readDeadline, writeDeadline deadline
 }
@@ -36,6 +37,7 @@ type stream struct {
 type segment struct {
 	data []byte
 	when time.Time
+	held bool // it never arrives, nor what is behind it
 }
 
 func newStream() *stream {
@@ -56,6 +58,7 @@ func (s *stream) read(p []byte) (int, error) {
 		case len(p) == 0:
 			return 0, nil
 		case s.stalled:
+		case len(s.segments) > 0 && s.segments[0].held:
 		case len(s.segments) > 0:
 			if wait := time.Until(s.segments[0].when); wait > 0 {
 				s.wakeAfter(wait)
@@ -82,7 +85,7 @@ func (s *stream) wakeAfter(d time.Duration) {
 
 func (s *stream) take(p []byte) int {
 	n := 0
-	for n < len(p) && len(s.segments) > 0 && (n == 0 || time.Until(s.segments[0].when) <= 0) {
+	for n < len(p) && len(s.segments) > 0 && !s.segments[0].held && (n == 0 || time.Until(s.segments[0].when) <= 0) {
 		k := copy(p[n:], s.segments[0].data)
 		n += k
 		if s.segments[0].data = s.segments[0].data[k:]; len(s.segments[0].data) == 0 {
@@ -133,13 +136,17 @@ func (s *stream) put(p []byte) (n int, cut func(), err error) {
 	if s.cutAt > 0 && s.sent+int64(n) >= s.cutAt {
 		n, cut = int(s.cutAt-s.sent), s.onCut
 	}
+	held := s.holdAt > 0 && s.sent >= s.holdAt
+	if s.holdAt > s.sent {
+		n = int(min(int64(n), s.holdAt-s.sent))
+	}
 	data := append([]byte(nil), p[:n]...)
 	for _, at := range s.flips {
 		if i := at - s.sent; i >= 0 && i < int64(n) {
 			data[i] ^= 0xff
 		}
 	}
-	s.segments = append(s.segments, segment{data: data, when: s.arrival(n)})
+	s.segments = append(s.segments, segment{data: data, when: s.arrival(n), held: held})
 	s.buffered += n
 	s.sent += int64(n)
 	s.cond.Broadcast()

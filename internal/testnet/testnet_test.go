@@ -129,3 +129,20 @@ func TestListener(t *testing.T) {
 		t.Errorf("a connection died with its listener: %v", err)
 	}
 }
+
+func TestStallAfterHoldsTheRest(t *testing.T) {
+	a, b := Pipe()
+	a.StallAfter(3)
+	if n, err := a.Write([]byte("hello")); n != 5 || err != nil {
+		t.Errorf("Write = %d, %v", n, err)
+	}
+	_ = a.CloseWrite()
+	buf := make([]byte, 8)
+	if n, err := io.ReadFull(b, buf[:3]); err != nil || string(buf[:n]) != "hel" {
+		t.Errorf("Read = %q, %v", buf[:n], err)
+	}
+	_ = b.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	if n, err := b.Read(buf); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("then Read = %d, %v; nothing should come", n, err)
+	}
+}
