@@ -122,6 +122,7 @@ For more users write a configuration file with 'transferd init'.
 		newInitCommand(env),
 		newCheckCommand(env),
 		newSFTPServerCommand(env),
+		newStdioCommand(env),
 		newVersionCommand(env),
 		newCompletionCommand(env),
 	)

@@ -56,15 +56,8 @@ func sftpServer(ctx context.Context, env environ, args []string) error {
 		_, err := fmt.Fprintln(env.stdout, strings.Join(daemon.SFTPRequests(), "\n"))
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := hangUp(ctx, env)
 	defer cancel()
-	go func() {
-		select {
-		case <-env.signals: // also SIGHUP: sshd has gone
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
 	return daemon.ServeSFTP(ctx, o, stdio{env.stdin, env.stdout}, env.stderr)
 }
 

@@ -13,12 +13,12 @@ import (
 
 	"transferd/auth"
 	"transferd/config"
+	"transferd/internal/admission"
 	"transferd/internal/session"
-	"transferd/internal/sshd"
 )
 
 // An accounts is who may log in, by the configuration. It implements
-// sshd.Accounts; newAccounts makes it.
+// admission.Accounts; newAccounts makes it.
 type accounts struct {
 	log    *slog.Logger
 	stores *stores
@@ -28,7 +28,7 @@ type accounts struct {
 	problems map[string]string // by user: what was logged of the keys last
 }
 
-var _ sshd.Accounts = (*accounts)(nil)
+var _ admission.Accounts = (*accounts)(nil)
 
 // A directory is one configuration's users. It does not change.
 type directory struct {
@@ -85,7 +85,7 @@ func (a *accounts) set(ctx context.Context, c config.Server) error {
 	return nil
 }
 
-// Keys implements sshd.Accounts. Files are read each time, so that a key that
+// Keys implements admission.Accounts. Files are read each time, so that a key that
 // was taken out cannot log in any more.
 func (a *accounts) Keys(ctx context.Context, user string) (*auth.AuthorizedKeys, error) {
 	d := a.now.Load()
@@ -141,8 +141,8 @@ func inlineKeys(u config.User) *auth.AuthorizedKeys {
 	return auth.ParseAuthorizedKeys("authorized_keys", []byte(strings.Join(u.AuthorizedKeys, "\n")+"\n"))
 }
 
-// Open implements sshd.Accounts.
-func (a *accounts) Open(_ context.Context, l sshd.Login) (*session.Session, func() error, error) {
+// Open implements admission.Accounts.
+func (a *accounts) Open(_ context.Context, l admission.Login) (*session.Session, func() error, error) {
 	one, ok := a.now.Load().users[l.User]
 	if !ok {
 		return nil, nil, fmt.Errorf("%s is no user any more", l.User) // a reload came between

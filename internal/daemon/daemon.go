@@ -9,15 +9,19 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"transferd/auth"
 	"transferd/config"
+	"transferd/internal/admission"
 	"transferd/internal/sshd"
+	"transferd/internal/tcpd"
+	"transferd/internal/transport/native"
 )
 
 const (
@@ -56,8 +60,12 @@ type daemon struct {
 	log      *slog.Logger
 	level    *slog.LevelVar
 	accounts *accounts
-	server   *sshd.Server
-	current  config.Server // of the last good load; only Run's goroutine has it
+	ssh      *sshd.Server
+	tcp      *tcpd.Server
+	native   *native.Server // serves our own protocol for both
+	tcpPort  atomic.Uint32  // that clients of any address can join at; 0: none
+	idle     atomic.Int64   // limits.idle_timeout
+	current  config.Server  // of the last good load; only Run's goroutine has it
 }
 
 // Run serves until ctx ends or a signal says so, then ends in good order and
@@ -77,35 +85,71 @@ func Run(ctx context.Context, o Options) error {
 	if err := makeStateDir(c.StateDir); err != nil {
 		return err
 	}
-	server := sshd.Config{Limits: limitsOf(c), Log: d.log, Handles: handlesOf()}
-	fingerprints, err := addHostKeys(ctx, &server, c, d.log)
-	if err != nil {
-		return err
-	}
 	if d.accounts, err = newAccounts(ctx, c, d.log); err != nil {
 		return err
 	}
-	server.Accounts = d.accounts
-	if d.server, err = sshd.New(server); err != nil {
-		return err
-	}
-	listeners, err := listen(ctx, c.SSH.Listen)
+	fingerprints, err := d.build(ctx, c)
 	if err != nil {
 		return err
 	}
-	return d.serve(ctx, listeners, fingerprints, o.Signals)
+	l, err := d.listen(ctx, c)
+	if err != nil {
+		return err
+	}
+	return d.serve(ctx, l, fingerprints, o.Signals)
+}
+
+// build makes the servers, and returns the fingerprints of the host keys.
+func (d *daemon) build(ctx context.Context, c config.Server) ([]string, error) {
+	certificate, err := tcpd.NewCertificate()
+	if err != nil {
+		return nil, err
+	}
+	d.idle.Store(int64(c.Limits.IdleTimeout))
+	handles := handlesOf() / 2 // for each of the two that serve files
+	d.native = native.NewServer(native.ServerConfig{
+		Software: software, Log: d.log, Handles: handles,
+		TLSKey:      certificate.TLSKey(),
+		TCPPort:     func() uint16 { return uint16(d.tcpPort.Load()) },
+		IdleTimeout: func() time.Duration { return time.Duration(d.idle.Load()) },
+	})
+	visitors := admission.NewVisitors()
+	server := sshd.Config{
+		Accounts: d.accounts, Limits: limitsOf(c), Log: d.log, Handles: handles, Native: d.native, Visitors: visitors,
+	}
+	if err := addHostKeys(ctx, &server, c, d.log); err != nil {
+		return nil, err
+	}
+	if d.ssh, err = sshd.New(server); err != nil {
+		return nil, err
+	}
+	d.tcp, err = tcpd.New(tcpd.Config{
+		HostKeys: server.HostKeys, Accounts: d.accounts, Limits: limitsOf(c), Log: d.log,
+		Native: d.native, Certificate: certificate, Visitors: visitors,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var fingerprints []string
+	for _, key := range server.HostKeys {
+		fingerprints = append(fingerprints, auth.Fingerprint(key.PublicKey())+" ("+key.PublicKey().Type()+")")
+	}
+	return fingerprints, nil
 }
 
 // serve returns when the daemon has come to its end.
-func (d *daemon) serve(ctx context.Context, listeners []net.Listener, fingerprints []string, signals <-chan os.Signal) error {
+func (d *daemon) serve(ctx context.Context, on listeners, fingerprints []string, signals <-chan os.Signal) error {
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	group, running := errgroup.WithContext(running)
-	for _, l := range listeners {
-		group.Go(func() error { return d.server.Serve(running, l) })
+	for _, l := range on.ssh {
+		group.Go(func() error { return d.ssh.Serve(running, l) })
+	}
+	for _, l := range on.tcp {
+		group.Go(func() error { return d.tcp.Serve(running, l) })
 	}
 	group.Go(func() error { d.sweep(running); return nil })
-	d.ready(ctx, listeners, fingerprints)
+	d.ready(ctx, on, fingerprints)
 	d.obey(running, signals)
 	d.shutdown(ctx, signals)
 	stop()
@@ -131,7 +175,7 @@ func (d *daemon) obey(ctx context.Context, signals <-chan os.Signal) {
 	}
 }
 
-// shutdown ends the server, in shutdownGrace or when another signal comes.
+// shutdown ends the servers, in shutdownGrace or when another signal comes.
 func (d *daemon) shutdown(ctx context.Context, signals <-chan os.Signal) {
 	// ctx may be what ended the daemon; clients get their time all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
@@ -144,7 +188,11 @@ func (d *daemon) shutdown(ctx context.Context, signals <-chan os.Signal) {
 			cancel()
 		}
 	}()
-	if err := d.server.Shutdown(ctx); err != nil {
+	var group errgroup.Group
+	for _, end := range []func(context.Context) error{d.native.Shutdown, d.ssh.Shutdown, d.tcp.Shutdown} {
+		group.Go(func() error { return end(ctx) })
+	}
+	if err := group.Wait(); err != nil {
 		// The clients were slow, not we wrong: what they sent is kept.
 		d.log.WarnContext(ctx, "clients were cut off", "err", err)
 	}
@@ -183,7 +231,9 @@ func (d *daemon) reload(ctx context.Context) {
 	if err := d.level.UnmarshalText([]byte(c.Log.Level)); err != nil {
 		d.log.ErrorContext(ctx, "reload: the log level stays", "err", err)
 	}
-	d.server.SetLimits(limitsOf(c))
+	d.idle.Store(int64(c.Limits.IdleTimeout))
+	d.ssh.SetLimits(limitsOf(c))
+	d.tcp.SetLimits(limitsOf(c))
 	if fixed := changedFixed(d.current, c); len(fixed) > 0 {
 		d.log.WarnContext(ctx, "reload: these settings change with a restart only", "keys", fixed)
 	}
@@ -223,8 +273,8 @@ func handlesOf() int {
 	return int(min(files.Cur, 1<<20) / 4)
 }
 
-func limitsOf(c config.Server) sshd.Limits {
-	return sshd.Limits{
+func limitsOf(c config.Server) admission.Limits {
+	return admission.Limits{
 		Connections:      c.Limits.Connections,
 		PerSource:        c.Limits.PerSource,
 		Handshakes:       c.Limits.Handshakes,

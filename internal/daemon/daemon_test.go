@@ -340,7 +340,7 @@ func TestSecondSignalAtOnceIsTheSameAgain(t *testing.T) {
 }
 
 func TestListenNameThatNobodyKnows(t *testing.T) {
-	err := listenError("no.such.invalid:2022", &net.OpError{Op: "listen", Err: &net.DNSError{Err: "no such host", Name: "no.such.invalid", IsNotFound: true}})
+	err := listenError("ssh", "no.such.invalid:2022", &net.OpError{Op: "listen", Err: &net.DNSError{Err: "no such host", Name: "no.such.invalid", IsNotFound: true}})
 	if !strings.Contains(err.Error(), `"no.such.invalid": write an IP address`) {
 		t.Errorf("listenError = %v, without a next step", err)
 	}

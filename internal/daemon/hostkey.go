@@ -36,14 +36,14 @@ func makeStateDir(dir string) error {
 	return nil
 }
 
-// addHostKeys puts the host keys of the configuration, or one made in the state
-// directory, into server, and returns their fingerprints.
-func addHostKeys(ctx context.Context, server *sshd.Config, c config.Server, log *slog.Logger) ([]string, error) {
+// addHostKeys gives server the host keys of the configuration, or the one in the
+// state directory, which is made if it is missing.
+func addHostKeys(ctx context.Context, server *sshd.Config, c config.Server, log *slog.Logger) error {
 	if len(c.SSH.HostKeys) == 0 {
 		path := filepath.Join(c.StateDir, hostKeyName)
 		key, created, err := auth.LoadOrCreateHostKey(path)
 		if err != nil {
-			return nil, fmt.Errorf("host key: %w", err)
+			return fmt.Errorf("host key: %w", err)
 		}
 		if created {
 			log.InfoContext(ctx, "host key made", "path", path)
@@ -53,13 +53,9 @@ func addHostKeys(ctx context.Context, server *sshd.Config, c config.Server, log 
 	for _, path := range c.SSH.HostKeys {
 		key, err := auth.LoadHostKey(path)
 		if err != nil {
-			return nil, fmt.Errorf("host key: %w", err)
+			return fmt.Errorf("host key: %w", err)
 		}
 		server.HostKeys = append(server.HostKeys, key)
 	}
-	var fingerprints []string
-	for _, key := range server.HostKeys {
-		fingerprints = append(fingerprints, auth.Fingerprint(key.PublicKey())+" ("+key.PublicKey().Type()+")")
-	}
-	return fingerprints, nil
+	return nil
 }
