@@ -43,7 +43,7 @@ func startConfigured(t *testing.T, users []daemonUser, more string) *daemon {
 	d := newDaemon(t)
 	d.configure(t, users, more)
 	d.args = []string{"serve", "--config", d.config()}
-	d.start(t, "127.0.0.1:0")
+	d.start(t)
 	t.Cleanup(d.Kill)
 	return d
 }
@@ -55,7 +55,7 @@ func startOn(t *testing.T, dir string) *daemon {
 	d.Root = dir
 	d.configure(t, []daemonUser{{name: "alice"}}, "")
 	d.args = []string{"serve", "--config", d.config()}
-	d.start(t, "127.0.0.1:0")
+	d.start(t)
 	t.Cleanup(d.Kill)
 	return d
 }

@@ -65,8 +65,9 @@ func build(dir string, race bool) error {
 // A daemon is a running transferd.
 type daemon struct {
 	testpeer.Login
-	Root string
-	Dir  string // keys, state
+	Root    string
+	Dir     string // keys, state
+	TCPPort int    // of our own protocol
 
 	bin  string // where its program is
 	args []string
@@ -104,21 +105,23 @@ func startDaemonOf(t *testing.T, bin string) *daemon {
 		"serve", "--root", d.Root, "--authorized-keys", d.Identity + ".pub",
 		"--state-dir", filepath.Join(d.Dir, "state"),
 	}
-	d.start(t, "127.0.0.1:0")
+	d.start(t)
 	t.Cleanup(d.Kill)
 	return d
 }
 
-// Restart starts the daemon again on its old port after Kill.
+// Restart starts the daemon again on its old ports after Kill.
 func (d *daemon) Restart(t *testing.T) {
 	t.Helper()
-	d.start(t, d.Addr())
+	d.start(t)
 }
 
-// start returns when the daemon listens.
-func (d *daemon) start(t *testing.T, addr string) {
+// start returns when the daemon listens, at first on free ports.
+func (d *daemon) start(t *testing.T) {
 	t.Helper()
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(d.bin, "transferd"), append(d.args, "--ssh-listen", addr)...)
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(d.bin, "transferd"), append(d.args,
+		"--ssh-listen", net.JoinHostPort(d.Host, strconv.Itoa(d.Port)),
+		"--tcp-listen", net.JoinHostPort(d.Host, strconv.Itoa(d.TCPPort)))...)
 	cmd.Env = append(os.Environ(), "HOME="+d.Dir, "XDG_STATE_HOME=", "XDG_CONFIG_HOME=")
 	cmd.Stderr = lockedWriter{d}
 	stdout, err := cmd.StdoutPipe()
@@ -129,39 +132,48 @@ func (d *daemon) start(t *testing.T, addr string) {
 		t.Fatal(err)
 	}
 	d.cmd, d.done = cmd, make(chan struct{})
-	ready := make(chan string, 1)
+	ready := make(chan string, 2)
 	go func() {
 		defer close(d.done)
 		lines := bufio.NewScanner(stdout)
 		for lines.Scan() {
-			if a, ok := strings.CutPrefix(lines.Text(), "transferd: ssh listening on "); ok {
+			if _, address, ok := strings.Cut(lines.Text(), " listening on "); ok {
 				select {
-				case ready <- a:
+				case ready <- address:
 				default:
 				}
 			}
 		}
 		_ = cmd.Wait()
 	}()
-	select {
-	case a := <-ready:
-		_, port, err := net.SplitHostPort(a)
-		if err != nil {
-			t.Fatal(err)
+	for _, port := range []*int{&d.Port, &d.TCPPort} { // SSH comes first
+		select {
+		case address := <-ready:
+			_, number, err := net.SplitHostPort(address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if *port, err = strconv.Atoi(number); err != nil {
+				t.Fatal(err)
+			}
+		case <-d.done:
+			t.Fatalf("transferd exited: %v\n%s", cmd.ProcessState, d.Log())
+		case <-time.After(time.Minute):
+			t.Fatalf("transferd is not ready\n%s", d.Log())
 		}
-		if d.Port, err = strconv.Atoi(port); err != nil {
-			t.Fatal(err)
-		}
-	case <-d.done:
-		t.Fatalf("transferd exited: %v\n%s", cmd.ProcessState, d.Log())
-	case <-time.After(time.Minute):
-		t.Fatalf("transferd is not ready\n%s", d.Log())
 	}
 	host, err := os.ReadFile(d.hostKey(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.WriteKnownHosts(t, string(host))
+	d.WriteKnownHosts(t, string(host), d.TCPPort)
+}
+
+// TCP is the login at the port of our own protocol.
+func (d *daemon) TCP() testpeer.Login {
+	l := d.Login
+	l.Port = d.TCPPort
+	return l
 }
 
 // hostKey finds the public host key in the state directory.
@@ -200,6 +212,7 @@ type client struct {
 	bin   string // where its program is
 	home  string
 	login testpeer.Login
+	flags []string // of every command
 }
 
 func newClient(t *testing.T, l testpeer.Login) client {
@@ -219,6 +232,7 @@ func (c client) command(ctx context.Context, verb string, args ...string) *exec.
 		verb, "-P", strconv.Itoa(c.login.Port), "-i", c.login.Identity,
 		"--known-hosts", c.login.KnownHosts, "-o", "IdentitiesOnly=yes",
 	}
+	flags = append(flags, c.flags...)
 	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, "transfer"), append(flags, args...)...)
 	cmd.Env = append(os.Environ(), "HOME="+c.home, "XDG_STATE_HOME=", "XDG_CONFIG_HOME=", "SSH_AUTH_SOCK=")
 	return cmd

@@ -222,7 +222,7 @@ func TestIPv6Loopback(t *testing.T) {
 	d.Host = "::1"
 	d.configure(t, []daemonUser{{name: "alice"}}, "")
 	d.args = []string{"serve", "--config", d.config()}
-	d.start(t, "[::1]:0")
+	d.start(t)
 	t.Cleanup(d.Kill)
 	c := newClient(t, d.Login)
 	dir := t.TempDir()
