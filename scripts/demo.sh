@@ -40,40 +40,41 @@ mkdir -p "$HOME" "$work/served" "$work/back"
 say "Make a key"
 transfer keygen -t ed25519 -N '' -C demo -f "$HOME/.ssh/id_ed25519"
 
-# start ADDRESS starts the daemon there and sets $address to where it listens.
+# start SSH TCP starts the daemon at these addresses, and sets $port to where it
+# speaks SSH and $tcp to where it speaks transfer's own protocol.
 start() {
 	: >"$work/ready"
 	transferd serve --root "$work/served" --authorized-keys "$HOME/.ssh/id_ed25519.pub" \
-		--state-dir "$work/state" --ssh-listen "$1" >"$work/ready" 2>>"$work/transferd.log" &
+		--state-dir "$work/state" --ssh-listen "$1" --tcp-listen "$2" >"$work/ready" 2>>"$work/transferd.log" &
 	daemon=$!
 	tries=0
-	until grep -q 'ssh listening on' "$work/ready"; do
+	until grep -q 'tcp listening on' "$work/ready"; do
 		kill -0 "$daemon" 2>/dev/null || die "the daemon did not start"
 		tries=$((tries + 1))
 		[ "$tries" -le 60 ] || die "the daemon is not ready after a minute"
 		sleep 1
 	done
-	address=$(sed -n 's/^transferd: ssh listening on //p' "$work/ready" | head -n 1)
+	port=$(sed -n 's/^transferd: ssh listening on .*://p' "$work/ready" | head -n 1)
+	tcp=$(sed -n 's/^transferd: tcp listening on .*://p' "$work/ready" | head -n 1)
 }
 
 say "Start the daemon on loopback"
-start 127.0.0.1:0
+start 127.0.0.1:0 127.0.0.1:0
 cat "$work/ready"
-port=${address##*:}
 # A fresh daemon has a fresh host key: the first contact takes it on trust.
-copy() { transfer copy -P "$port" --host-key-check=accept-new "$@"; }
+copy() { transfer copy --host-key-check=accept-new "$@"; }
 
-say "Copy the project's own source tree there and back"
-copy -r "$top" 127.0.0.1:/project
-copy -r 127.0.0.1:/project "$work/back/"
+say "Copy the project's own source tree there over SSH, and back over raw TCP"
+copy -P "$port" -r "$top" 127.0.0.1:/project
+copy -r "tcp://127.0.0.1:$tcp/project" "$work/back/"
 diff -r "$top" "$work/back/project" || die "the tree that came back differs"
 echo "identical, $(find "$work/back/project" -type f | wc -l | tr -d ' ') files"
-again=$(copy -r --json -T "$top" 127.0.0.1:/project | grep '"event":"done"') || die "the second run failed"
+again=$(copy -r --json -T "$top" "tcp://127.0.0.1:$tcp/project" | grep '"event":"done"') || die "the second run failed"
 echo "the same copy again: $again"
 
 say "Copy a 256 MiB file and kill the daemon half-way"
 dd if=/dev/urandom of="$work/stack.tif" bs=1048576 count=256 2>/dev/null
-copy --bwlimit 48MiB --retries 0 "$work/stack.tif" 127.0.0.1:/ &
+copy --bwlimit 48MiB --retries 0 "$work/stack.tif" "tcp://127.0.0.1:$tcp/" &
 client=$!
 half=134217728
 tries=0
@@ -97,8 +98,8 @@ wait "$client" || status=$?
 echo "killed; the copy exited with 6: run it again"
 
 say "Start the daemon again and repeat the same command"
-start "127.0.0.1:$port"
-copy --json "$work/stack.tif" 127.0.0.1:/ >"$work/events"
+start "127.0.0.1:$port" "127.0.0.1:$tcp"
+copy --json "$work/stack.tif" "tcp://127.0.0.1:$tcp/" >"$work/events"
 field() { sed -n '/"event":"done"/s/.*"'"$1"'":\([0-9]*\).*/\1/p' "$work/events"; }
 sent=$(field bytes_sent) resumed=$(field bytes_resumed)
 [ -n "$sent" ] && [ -n "$resumed" ] || die "no result in: $(cat "$work/events")"
@@ -107,7 +108,7 @@ echo "sent $((sent / 1048576)) MiB, not resent $((resumed / 1048576)) MiB"
 
 say "Compare the digests of both sides"
 here=$(transfer sum "$work/stack.tif" | cut -d ' ' -f 1)
-there=$(transfer sum -P "$port" 127.0.0.1:/stack.tif | cut -d ' ' -f 1)
+there=$(transfer sum "tcp://127.0.0.1:$tcp/stack.tif" | cut -d ' ' -f 1)
 echo "here  $here"
 echo "there $there"
 [ "$here" = "$there" ] || die "the digests differ"
