@@ -204,6 +204,8 @@ func TestUploadWithHoles(t *testing.T) {
 		chunks := treetest.Chunks(data)
 		u := treetest.Upload("f", data)
 		u.Sparse = true
+		var extents [4][]tree.Extent
+		p.sink.onWrite = func(_ context.Context, c tree.Chunk) error { extents[c.Index] = c.Extents; return nil }
 		l := p.streams[0]
 		l.begin(1, u)
 		hole := func(from, to int64, flags protocol.DataFlags, v tree.Value) {
@@ -219,8 +221,6 @@ func TestUploadWithHoles(t *testing.T) {
 		hole(2*testChunk, 3*testChunk, end, chunks[2].Value)
 		l.piece(1, 3*testChunk, data[3*testChunk:][:1000], 0, tree.Value{})
 		hole(3*testChunk+1000, 4*testChunk, end, chunks[3].Value)
-		var extents [4][]tree.Extent
-		p.sink.onWrite = func(_ context.Context, c tree.Chunk) error { extents[c.Index] = c.Extents; return nil }
 		f.Values[0] = tree.Value{} // that one was not sent
 		l.say(1, commitOf(f, 3))
 		m, _ := l.answer(1)
