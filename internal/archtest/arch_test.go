@@ -58,9 +58,12 @@ var forTests = []string{"internal/testnet", "internal/testpeer", "internal/tree/
 
 // alsoInTests lists what the tests of a package may import beyond that.
 var alsoInTests = map[string][]string{
-	"internal/session":          {"internal/store"},                  // the tree beneath, for the conformance suite
-	"internal/transfer":         {"internal/store"},                  // real trees, to lose and corrupt things in
-	"internal/transport/native": {"internal/store", "internal/wire"}, // what the server serves, and TLS as it lies on wire
+	"internal/session":  {"internal/store"}, // the tree beneath, for the conformance suite
+	"internal/transfer": {"internal/store"}, // real trees, to lose and corrupt things in
+
+	// What the server serves and what a client copies, to break connections at
+	// every byte of, and TLS as it lies on wire.
+	"internal/transport/native": {"internal/session", "internal/store", "internal/transfer", "internal/wire"},
 }
 
 // only lists the packages that may import a dependency, or anything below it,
