@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -18,6 +19,12 @@ const (
 	// MiB what a line of 1 Gbit/s holds at 50 ms, and as many again that are read,
 	// hashed and written meanwhile. Of larger chunks chunkMemory allows fewer.
 	fileChunks = 16
+
+	// firstChunks is how many there are at first. As long as a chunk takes no
+	// longer than quickChunk one more is added for it: many on a slow line would
+	// all be half done for long, and a kill would lose them all.
+	firstChunks = 4
+	quickChunk  = 500 * time.Millisecond
 
 	// hashedHoles bounds the zeros that are hashed to give a sparse file its
 	// BLAKE3 root; beyond it the extents and data chunks alone are checked.
@@ -179,19 +186,31 @@ func (f *file) fill(ctx context.Context, r tree.Reader, w tree.Writer) error {
 // What was read from a server when that was lost is still written: only the end
 // of ctx stops it.
 func (f *file) sendAll(ctx, gctx context.Context, group *errgroup.Group, r tree.Reader, w tree.Writer, todo []int64, have map[int64]tree.Value) {
-	var next atomic.Int64
-	for range min(f.senders(), len(todo)) {
-		group.Go(func() error {
-			for {
-				at := next.Add(1) - 1
-				if at >= int64(len(todo)) {
-					return nil
-				}
-				if err := f.send(ctx, gctx, r, w, todo[at], have); err != nil {
-					return err
-				}
+	var next, started atomic.Int64
+	most := min(f.senders(), int64(len(todo)))
+	var sender func() error
+	start := func() {
+		if started.Add(1) <= most {
+			group.Go(sender)
+		}
+	}
+	sender = func() error {
+		for {
+			at := next.Add(1) - 1
+			if at >= int64(len(todo)) {
+				return nil
 			}
-		})
+			begun := time.Now()
+			if err := f.send(ctx, gctx, r, w, todo[at], have); err != nil {
+				return err
+			}
+			if time.Since(begun) < quickChunk {
+				start()
+			}
+		}
+	}
+	for range firstChunks {
+		start()
 	}
 }
 

@@ -92,8 +92,8 @@ func (f *file) compare(ctx context.Context, h tree.ChunkHasher, have map[int64]t
 	return differ, nil
 }
 
-// senders is how many chunks of the file are in flight.
-func (f *file) senders() int {
+// senders is how many chunks of the file are in flight at most.
+func (f *file) senders() int64 {
 	if f.isStream() || f.c.pace != nil {
 		// In order: chunks that wait for their turn must not hold the memory
 		// that the one before them waits for, and what is slowed down needs no

@@ -246,7 +246,8 @@ func TestResumeAfterALostConnection(t *testing.T) {
 	for _, end := range ends[1:] {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t).as(end)
-			data := bytesOf(2, 8*mib)
+			// More than two connections bring, with all that is in flight then.
+			data := bytesOf(2, (2*(fileChunks+2)+1)*mib)
 			write(t, b.src, "f", data)
 			losses := 0
 			// Each connection breaks when 2 MiB have come through.
