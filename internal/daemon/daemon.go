@@ -110,7 +110,7 @@ func (d *daemon) build(ctx context.Context, c config.Server) ([]string, error) {
 	d.native = native.NewServer(native.ServerConfig{
 		Software: software, Log: d.log, Handles: handles,
 		TLSKey:      certificate.TLSKey(),
-		TCPPort:     func() uint16 { return uint16(d.tcpPort.Load()) },
+		TCPPort:     func() uint16 { return uint16(d.tcpPort.Load()) }, //nolint:gosec // it was one
 		IdleTimeout: func() time.Duration { return time.Duration(d.idle.Load()) },
 	})
 	visitors := admission.NewVisitors()

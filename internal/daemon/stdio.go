@@ -42,7 +42,7 @@ func ServeStdio(ctx context.Context, rw io.ReadWriteCloser, stderr io.Writer) er
 	defer cancel()
 	joins := &joins{server: server, log: log}
 	defer joins.close()
-	guest := func(context.Context) (native.Guest, error) {
+	guest := func(context.Context) (native.Guest, error) { //nolint:unparam // as ServeOptions wants it
 		return native.Guest{
 			User:    userName(),
 			Tree:    session.New(host, session.Login{User: userName(), Permissions: session.All}),
@@ -213,7 +213,8 @@ func joinDir() (string, error) {
 	} else {
 		dir = fmt.Sprintf("%s/transferd-%d", os.TempDir(), os.Getuid())
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+	err := os.Mkdir(dir, 0o700) //nolint:gosec // where the account's own environment says
+	if err != nil && !errors.Is(err, os.ErrExist) {
 		return "", err
 	}
 	return dir, checkOwn(dir)

@@ -59,6 +59,7 @@ func step() (first, by int64) {
 }
 
 func TestFaultMatrix(t *testing.T) {
+	t.Parallel()
 	for _, download := range []bool{false, true} {
 		for _, whole := range []bool{false, true} { // PUT and GET, or BEGIN and READ
 			for _, f := range faults() {
@@ -100,7 +101,8 @@ func broken(t *testing.T, f fault, download, whole, up bool, n int64) int64 {
 	server := native.NewServer(native.ServerConfig{Software: "test", Log: slog.New(slog.DiscardHandler)})
 	var serving sync.WaitGroup
 	var first, watched *testnet.Conn
-	dial := func(ctx context.Context) (*native.Stream, native.Prover, error) {
+	background := context.WithoutCancel(t.Context()) // a server does not end with the test
+	dial := func(context.Context) (*native.Stream, native.Prover, error) {
 		client, remote := testnet.Pipe()
 		if first == nil {
 			first = client
@@ -117,7 +119,7 @@ func broken(t *testing.T, f fault, download, whole, up bool, n int64) int64 {
 		}
 		_ = remote.SetDeadline(time.Now().Add(time.Minute)) // of the handshake
 		serving.Go(func() {
-			_ = server.Serve(context.WithoutCancel(t.Context()), b, native.ServeOptions{
+			_ = server.Serve(background, b, native.ServeOptions{
 				Entered: func(string, bool) error { return remote.SetDeadline(time.Time{}) },
 				Guest: func(context.Context) (native.Guest, error) {
 					return native.Guest{User: "alice", Tree: session.New(far.Store, session.Login{User: "alice", Permissions: session.All}), Home: tree.Root, Confined: true}, nil
@@ -237,7 +239,7 @@ func tlsPair(t *testing.T, client, server *testnet.Conn) (c, s *tls.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c = tls.Client(client, &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true}) //nolint:gosec // a fault is noticed by whoever is there
+	c = tls.Client(client, &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true})
 	s = tls.Server(server, &tls.Config{
 		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
 	})
