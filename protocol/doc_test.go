@@ -242,7 +242,7 @@ func TestDocumentSaysWhatRequestsGet(t *testing.T) {
 
 func TestDocumentHasTheFixedTexts(t *testing.T) {
 	doc := readDoc(t)
-	if line := strings.SplitN(doc, "\n", 4)[2]; line != "Status: specified; the programs do not speak it yet." {
+	if line := strings.SplitN(doc, "\n", 4)[2]; line != "Status: spoken by `transfer` and `transferd`." {
 		t.Errorf("the document begins with %q", line)
 	}
 	words := strings.Join(strings.Fields(doc), " ")
