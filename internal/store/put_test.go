@@ -302,3 +302,37 @@ func TestOwners(t *testing.T) {
 		}
 	}
 }
+
+// TestSlowWholeSync: a filesystem with much to write for others is not synced
+// as a whole for a while.
+func TestSlowWholeSync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := openTemp(t, Options{})
+		s.hub.sys.syncFS = func(*dir) error {
+			<-time.After(slowWhole + 1)
+			return nil
+		}
+		d, err := s.hold(".")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.held.letGo(d)
+		var batch []*smallFile
+		for range wholeFrom {
+			batch = append(batch, &smallFile{s: s, d: d})
+		}
+		g := &putGroup{}
+		for _, test := range []struct {
+			after time.Duration
+			want  bool
+		}{{0, true}, {0, false}, {pauseWhole - 1, false}, {1, true}} {
+			<-time.After(test.after)
+			if got := s.hub.syncWhole(g, batch); got != test.want {
+				t.Errorf("syncWhole %v later = %v, want %v", test.after, got, test.want)
+			}
+		}
+		if s.hub.syncWhole(&putGroup{}, batch[:wholeFrom-1]) {
+			t.Error("syncWhole for few files")
+		}
+	})
+}
