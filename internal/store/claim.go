@@ -45,6 +45,11 @@ func (c *claims) take(ctx context.Context, key claimKey) (*claim, error) {
 		c.leave(key, cl)
 		return nil, ctx.Err()
 	}
+	// Both may have come at once, and who is gone must not end who came after.
+	if err := ctx.Err(); err != nil {
+		c.drop(key, cl)
+		return nil, err
+	}
 	c.mu.Lock()
 	stale := cl.writer
 	c.mu.Unlock()

@@ -202,6 +202,9 @@ func (u *serverUpload) begin(in beginner) (tree.Writer, error) {
 	if u.asked.Size >= 0 && tree.ChunkCount(u.asked.Size, u.asked.ChunkSize) > mostChunks {
 		return nil, refuse(protocol.CodeTooLarge, "more than %d chunks", mostChunks)
 	}
+	if err := u.beginCtx.Err(); err != nil { // it must not take over who came after
+		return nil, err
+	}
 	w, err := in.Begin(u.beginCtx, u.asked)
 	if err != nil {
 		return nil, err
