@@ -11,15 +11,9 @@ import (
 	"transferd/protocol"
 )
 
-const (
-	// closeGrace bounds how long the end of a stream may take: what was written
-	// before goes out, and close_notify behind it.
-	closeGrace = time.Second
-
-	// growAfter is after how many bytes a stream gets a large buffer: one that
-	// asks for names, or waits for work, does without.
-	growAfter = 256 << 10
-)
+// closeGrace bounds how long the end of a stream may take: what was written
+// before goes out, and close_notify behind it.
+const closeGrace = time.Second
 
 // A quietConn keeps crypto/tls from ending writes by deadline: it does so right
 // behind its close_notify, which is still on its way through the buffer.
@@ -35,21 +29,9 @@ func (c quietConn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) 
 type stream struct {
 	*tls.Conn
 	wire *wire.Conn
-	got  int // bytes read, until growAfter
 
 	once    sync.Once
 	closing sync.WaitGroup
-}
-
-// Read implements io.Reader.
-func (s *stream) Read(p []byte) (int, error) {
-	n, err := s.Conn.Read(p)
-	if s.got < growAfter {
-		if s.got += n; s.got >= growAfter {
-			s.wire.Grow()
-		}
-	}
-	return n, err
 }
 
 // Close implements io.Closer, as native.Stream wants it: whoever waits returns
@@ -79,6 +61,9 @@ func (s *stream) native(remote netip.AddrPort) *native.Stream {
 			return state.ExportKeyingMaterial(label, nil, protocol.ExporterSize)
 		},
 		Remote: remote,
-		Opened: func() { _ = s.wire.SetReadDeadline(time.Time{}) }, // or it has gone
+		Opened: func() {
+			_ = s.wire.SetReadDeadline(time.Time{}) // or it has gone
+			s.wire.Grow()
+		},
 	}
 }

@@ -4,7 +4,6 @@
 package wire
 
 import (
-	"bufio"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -16,6 +15,16 @@ const (
 	// reads of this size a channel moves 13 % more on 10 % less CPU, and with
 	// writes that gather what has come meanwhile another 10 % more.
 	Buffer = 256 << 10
+
+	// calmSize and calmTimes are after how many reads or writes in a row of less
+	// than how much a large buffer is given up: only signs of life are left.
+	calmSize  = 4 << 10
+	calmTimes = 4
+
+	// busyTimes is after how many reads in a row that filled the caller's buffer,
+	// of busySize at least, a large one is made.
+	busyTimes = 4
+	busySize  = 512
 
 	// closeGrace bounds how long a closed Conn goes on with what was written before.
 	closeGrace = time.Second
@@ -29,7 +38,8 @@ const (
 type Conn struct {
 	net.Conn // the connection beneath
 
-	large  atomic.Pointer[bufio.Reader] // nil before Grow
+	grown  atomic.Bool // Grow was called
+	in     input       // of who reads
 	start  time.Time
 	heard  atomic.Int64 // ns after start when the last byte came
 	broken atomic.Bool  // a read has failed
@@ -53,32 +63,64 @@ func New(conn net.Conn) *Conn {
 	return c
 }
 
-// Grow gives the reading side its large buffer. It may be called while a Read
-// is running.
-func (c *Conn) Grow() {
-	c.large.CompareAndSwap(nil, bufio.NewReaderSize(heardReader{c}, Buffer))
-}
+// Grow lets the reading side have a large buffer while much comes in; it has
+// none while little does. It may be called while a Read is running.
+func (c *Conn) Grow() { c.grown.Store(true) }
 
-// heardReader reads from the connection beneath a Conn and keeps its memory.
-type heardReader struct{ c *Conn }
-
-func (r heardReader) Read(p []byte) (int, error) {
-	n, err := r.c.Conn.Read(p)
-	if n > 0 {
-		r.c.heard.Store(int64(time.Since(r.c.start)))
-	}
-	if err != nil {
-		r.c.broken.Store(true)
-	}
-	return n, err
+// An input is what was read ahead.
+type input struct {
+	buf      []byte // nil: the connection is read to where the caller wants it
+	from, to int    // what of buf has not been taken
+	busy     int    // reads in a row without buf that were filled
+	calm     int    // reads in a row with buf that brought little
 }
 
 // Read implements net.Conn.
 func (c *Conn) Read(p []byte) (int, error) {
-	if large := c.large.Load(); large != nil {
-		return large.Read(p)
+	in := &c.in
+	if in.from == in.to && in.buf == nil {
+		n, err := c.read(p)
+		switch {
+		case n < len(p) || n < busySize || !c.grown.Load():
+			in.busy = 0
+		case in.busy+1 < busyTimes:
+			in.busy++
+		default:
+			*in = input{buf: make([]byte, Buffer)}
+		}
+		return n, err
 	}
-	return heardReader{c}.Read(p)
+	if in.from == in.to {
+		if len(p) >= len(in.buf) {
+			return c.read(p)
+		}
+		n, err := c.read(in.buf)
+		if n == 0 {
+			return 0, err
+		}
+		in.from, in.to = 0, n // an error is found again by the next read
+		if in.calm++; n >= calmSize {
+			in.calm = 0
+		}
+	}
+	n := copy(p, in.buf[in.from:in.to])
+	in.from += n
+	if in.from == in.to && in.calm >= calmTimes {
+		*in = input{}
+	}
+	return n, nil
+}
+
+// read reads from the connection beneath, and notes when something came.
+func (c *Conn) read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.heard.Store(int64(time.Since(c.start)))
+	}
+	if err != nil {
+		c.broken.Store(true)
+	}
+	return n, err
 }
 
 // Heard is when the last byte came in, as time after New. It does not jump when
@@ -123,6 +165,7 @@ func (c *Conn) flush() {
 	defer close(c.done)
 	defer func() { _ = c.Conn.Close() }() // nothing is left to lose
 	var spare []byte
+	calm := 0
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer func() {
@@ -144,6 +187,15 @@ func (c *Conn) flush() {
 		_, err := c.Conn.Write(batch)
 		c.mu.Lock()
 		spare = batch
+		if calm++; len(batch) >= calmSize {
+			calm = 0
+		}
+		if calm >= calmTimes && cap(batch)+cap(c.pending) > 2*calmSize {
+			spare, calm = nil, 0
+			if len(c.pending) == 0 {
+				c.pending = nil
+			}
+		}
 		if err != nil {
 			c.err = err
 			c.change.Broadcast()
