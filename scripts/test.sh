@@ -28,6 +28,7 @@ peers() {
 		sshfs sshfs sshfs against our daemon
 		fuse3 fusermount3 sshfs against our daemon
 		python3-paramiko paramiko paramiko against our daemon
+		python3-openssl OpenSSL a client written from docs/protocol.md
 		rsync rsync the comparison with rsync
 		b3sum b3sum the comparison of digests with b3sum
 	END
@@ -36,7 +37,7 @@ peers() {
 present() {
 	case $1 in
 	# Another python3 may come first in PATH; the package is for Debian's own.
-	paramiko) /usr/bin/python3 -c 'import paramiko' 2>/dev/null || python3 -c 'import paramiko' 2>/dev/null ;;
+	paramiko | OpenSSL) /usr/bin/python3 -c "import $1" 2>/dev/null || python3 -c "import $1" 2>/dev/null ;;
 	/*) [ -x "$1" ] || command -v "${1##*/}" >/dev/null ;;
 	*) command -v "$1" >/dev/null ;;
 	esac
