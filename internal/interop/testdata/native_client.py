@@ -15,7 +15,6 @@ import subprocess
 import threading
 import time
 
-import paramiko
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from OpenSSL import SSL
