@@ -64,7 +64,8 @@ type daemon struct {
 	tcp      *tcpd.Server
 	native   *native.Server // serves our own protocol for both
 	tcpPort  atomic.Uint32  // that clients of any address can join at; 0: none
-	idle     atomic.Int64   // limits.idle_timeout
+	idle     atomic.Int64   // limits.idle_timeout, ns
+	maxAge   atomic.Int64   // partials.max_age, ns
 	current  config.Server  // of the last good load; only Run's goroutine has it
 }
 
@@ -105,13 +106,14 @@ func (d *daemon) build(ctx context.Context, c config.Server) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.idle.Store(int64(c.Limits.IdleTimeout))
+	d.setTimes(c)
 	handles := handlesOf() / 2 // for each of the two that serve files
 	d.native = native.NewServer(native.ServerConfig{
 		Software: software, Log: d.log, Handles: handles,
 		TLSKey:      certificate.TLSKey(),
 		TCPPort:     func() uint16 { return uint16(d.tcpPort.Load()) }, //nolint:gosec // it was one
 		IdleTimeout: func() time.Duration { return time.Duration(d.idle.Load()) },
+		Expiry:      func() time.Duration { return time.Duration(d.maxAge.Load()) },
 	})
 	visitors := admission.NewVisitors()
 	server := sshd.Config{
@@ -135,6 +137,12 @@ func (d *daemon) build(ctx context.Context, c config.Server) ([]string, error) {
 		fingerprints = append(fingerprints, auth.Fingerprint(key.PublicKey())+" ("+key.PublicKey().Type()+")")
 	}
 	return fingerprints, nil
+}
+
+// setTimes is for what the native server asks for each time.
+func (d *daemon) setTimes(c config.Server) {
+	d.idle.Store(int64(c.Limits.IdleTimeout))
+	d.maxAge.Store(int64(c.Partials.MaxAge))
 }
 
 // serve returns when the daemon has come to its end.
@@ -231,7 +239,7 @@ func (d *daemon) reload(ctx context.Context) {
 	if err := d.level.UnmarshalText([]byte(c.Log.Level)); err != nil {
 		d.log.ErrorContext(ctx, "reload: the log level stays", "err", err)
 	}
-	d.idle.Store(int64(c.Limits.IdleTimeout))
+	d.setTimes(c)
 	d.ssh.SetLimits(limitsOf(c))
 	d.tcp.SetLimits(limitsOf(c))
 	if fixed := changedFixed(d.current, c); len(fixed) > 0 {

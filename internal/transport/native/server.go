@@ -26,6 +26,10 @@ type ServerConfig struct {
 	IdleTimeout func() time.Duration
 
 	Handles int // that all sessions together may have open; 0: no limit
+
+	// Expiry is how long a partial is kept without a writer, which clients are
+	// told; 0 is for ever. Nil: 0. Who removes them is the tree's owner.
+	Expiry func() time.Duration
 }
 
 // A Server owns the sessions of a daemon, whatever listener they came by. It is

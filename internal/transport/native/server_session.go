@@ -106,6 +106,9 @@ func newServerSession(g *greeting, guest *Guest) *serverSession {
 	one.hard, one.cutOff = context.WithCancelCause(context.Background())
 	one.ctx, one.cancel = context.WithCancelCause(one.hard)
 	one.uploads = newServerUploads(s.chunks, one.window, &s.payloads, one.zstd, s.c.Log)
+	if s.c.Expiry != nil {
+		one.uploads.expiry = s.c.Expiry()
+	}
 	one.control = newServerStream(one, g.stream)
 	one.streams[one.control] = struct{}{}
 	return one
