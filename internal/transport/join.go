@@ -8,6 +8,8 @@ import (
 	"net"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"transferd/internal/transport/native"
 	"transferd/internal/tree"
 	"transferd/protocol"
@@ -32,33 +34,62 @@ const (
 
 // join is native.ClientOptions.Join.
 func (v *server) join(ctx context.Context, w *protocol.Welcome) (*native.Stream, error) {
+	if v.s.way == wayTCP {
+		return v.joinTCP(ctx, w, v.s.port)
+	}
+	st, err := v.joinData(ctx, w)
+	if err == nil || ctx.Err() != nil {
+		return st, err
+	}
 	if err := v.lock(ctx); err != nil {
 		return nil, err
 	}
 	defer v.unlock()
-	switch {
-	case v.closed:
+	if v.closed {
 		return nil, v.closedError()
-	case v.s.way == wayTCP:
-		return v.joinTCP(ctx, w, v.s.port)
-	}
-	port := cmp.Or(v.s.tcpPort, int(w.TCPPort))
-	if v.s.way == wayAuto && w.TCPPort != 0 && w.TLSKey != [32]byte{} && len(v.s.jump) == 0 && !v.session.closed {
-		timed, cancel := context.WithTimeout(ctx, tryTCP+tryTrips*min(v.trip, longestTrip))
-		st, err := v.joinTCP(timed, w, port)
-		cancel()
-		if err == nil && !v.session.open {
-			v.session.open = true
-			v.log.InfoContext(ctx, "further streams go to the server's TCP port", "server", v.s.label(), "port", port)
-		}
-		if err == nil || ctx.Err() != nil {
-			return st, err
-		}
-		v.session.closed = true
-		v.log.InfoContext(ctx, "the server's TCP port is not reached, so everything goes over SSH",
-			"server", v.s.label(), "port", port, "reason", err)
 	}
 	return v.joinSSH(ctx, w)
+}
+
+// errNotTried says that further streams cannot or shall not go over TCP.
+var errNotTried = errors.New("the TCP port is not tried")
+
+// joinData is native.ClientOptions.Data. The lock is not held while the port is
+// tried: nothing has to wait for that.
+func (v *server) joinData(ctx context.Context, w *protocol.Welcome) (*native.Stream, error) {
+	if v.s.way != wayAuto || w.TCPPort == 0 || w.TLSKey == [32]byte{} || len(v.s.jump) > 0 {
+		return nil, errNotTried
+	}
+	if err := v.lock(ctx); err != nil {
+		return nil, err
+	}
+	link, closed, trip := v.session.link, v.session.closed, min(v.trip, longestTrip)
+	v.unlock()
+	if closed {
+		return nil, errNotTried
+	}
+	port := cmp.Or(v.s.tcpPort, int(w.TCPPort))
+	timed, cancel := context.WithTimeout(ctx, tryTCP+tryTrips*trip)
+	defer cancel()
+	st, err := v.joinTCP(timed, w, port)
+	if ctx.Err() != nil {
+		return st, err
+	}
+	if locked := v.lock(ctx); locked != nil {
+		return st, err
+	}
+	defer v.unlock()
+	switch s := &v.session; {
+	case s.link != link: // it is another session's by now
+	case err != nil && !s.closed:
+		s.closed = true
+		v.log.InfoContext(ctx, "the server's TCP port is not reached, so everything goes over SSH",
+			"server", v.s.label(), "port", port, "reason", err)
+	case err == nil && !s.open:
+		s.open = true
+		v.log.InfoContext(ctx, "files go to the server's TCP port", "server", v.s.label(), "port", port)
+	}
+	return st, err
 }
 
 // joinTCP opens a TLS connection to the machine that the session is with.
@@ -66,11 +97,11 @@ func (v *server) joinTCP(ctx context.Context, w *protocol.Welcome, port int) (*n
 	if w.TLSKey == [32]byte{} {
 		return nil, errors.New("the server has no TCP port for further streams")
 	}
-	via, err := v.passage(ctx)
+	via, host, err := v.wayToPeer(ctx)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := v.dialAddress(ctx, via, net.JoinHostPort(cmp.Or(v.reached, v.s.host), fmt.Sprint(port)))
+	conn, err := v.dialAddress(ctx, via, net.JoinHostPort(host, fmt.Sprint(port)))
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +113,20 @@ func (v *server) joinTCP(ctx context.Context, w *protocol.Welcome, port int) (*n
 	}
 	v.log.DebugContext(ctx, "stream opened", "server", v.s.label(), "address", c.RemoteAddr().String())
 	return c.stream(), nil
+}
+
+// wayToPeer returns how the machine is reached that the session is with: which
+// of several with one name it is, is known since the first connection.
+func (v *server) wayToPeer(ctx context.Context) (via *ssh.Client, host string, err error) {
+	if err := v.lock(ctx); err != nil {
+		return nil, "", err
+	}
+	defer v.unlock()
+	if v.closed {
+		return nil, "", v.closedError()
+	}
+	via, err = v.passage(ctx)
+	return via, cmp.Or(v.reached, v.s.host), err
 }
 
 // joinSSH opens a further channel of the session's SSH connection.

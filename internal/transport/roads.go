@@ -103,7 +103,7 @@ func (v *server) chosen(ctx context.Context, transport, reason string) {
 
 func (v *server) nativeOptions(control func(context.Context) (*native.Stream, native.Prover, error)) native.ClientOptions {
 	compress, _ := compression(v.o.Compress) // Options.Check has looked
-	return native.ClientOptions{
+	o := native.ClientOptions{
 		Control:  control,
 		Join:     v.join,
 		Streams:  v.o.Streams,
@@ -111,6 +111,10 @@ func (v *server) nativeOptions(control func(context.Context) (*native.Stream, na
 		Label:    v.s.label(),
 		Log:      v.log,
 	}
+	if v.s.way == wayAuto && len(v.s.jump) == 0 {
+		o.Data = v.joinData
+	}
+	return o
 }
 
 // startWithin bounds how long a server may take to start something on a

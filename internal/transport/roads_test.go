@@ -243,13 +243,14 @@ func TestJoins(t *testing.T) {
 func TestJoinsBehindAJumpHostStayOnSSH(t *testing.T) {
 	s, peer := nativeOverSSH(t)
 	l := peer.listen(t)
-	peer.welcome.TCPPort = uint16(l.port)
 	r, err := connect(t, newPool(t, sshOptions()), s.target())
 	if err != nil {
 		t.Fatal(err)
 	}
+	welcome := peer.welcome
+	welcome.TCPPort = uint16(l.port)
 	r.server.s.jump = []settings{{}}
-	st, err := r.server.join(context.WithoutCancel(t.Context()), &peer.welcome)
+	st, err := r.server.join(context.WithoutCancel(t.Context()), &welcome)
 	if err != nil || st.Binding != protocol.BindingSSH {
 		t.Fatalf("join = %+v, %v", st, err)
 	}

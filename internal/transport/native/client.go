@@ -32,7 +32,12 @@ type ClientOptions struct {
 	// that the session does with the streams it has. Nil: no further streams.
 	Join func(ctx context.Context, welcome *protocol.Welcome) (*Stream, error)
 
-	Streams  int // at most; 0: adapt
+	// Data dials like Join, over TCP, the stream that what files hold moves to
+	// as soon as there is a session over SSH whose WELCOME names a TCP port. An
+	// error means that it stays. Nil: it stays, and Join alone adds streams.
+	Data func(ctx context.Context, welcome *protocol.Welcome) (*Stream, error)
+
+	Streams  int // that files go over, at most; 0: adapt
 	Compress Compression
 	Label    string       // user@host:port, for errors
 	Log      *slog.Logger // nil: discarded

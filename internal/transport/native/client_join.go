@@ -16,9 +16,25 @@ var (
 	errImpostor = errors.New("the other end of a further stream does not have the session's secret")
 )
 
+// move gives a session over SSH a stream over TCP, where the server says that it
+// has a port for that. What files hold goes that way from then on; requests,
+// which are small, stay where they are.
+func (s *clientSession) move(ctx context.Context) {
+	if s.c.o.Data == nil || s.welcome.TCPPort == 0 {
+		return
+	}
+	s.aside.Store(true)
+	if err := s.joinBy(ctx, s.c.o.Data); err != nil {
+		s.aside.Store(false)
+		s.c.o.Log.DebugContext(ctx, "files stay with the control stream", "server", s.c.o.Label, "err", err)
+	}
+}
+
 // join dials one more stream and adds it to the session. An error leaves the
 // session as it was.
-func (s *clientSession) join(ctx context.Context) error {
+func (s *clientSession) join(ctx context.Context) error { return s.joinBy(ctx, s.c.o.Join) }
+
+func (s *clientSession) joinBy(ctx context.Context, dial func(context.Context, *protocol.Welcome) (*Stream, error)) error {
 	s.mu.Lock()
 	full := len(s.lanes) >= s.maxStreams()
 	s.nextStream++
@@ -29,7 +45,7 @@ func (s *clientSession) join(ctx context.Context) error {
 	}
 	public := *s.welcome
 	public.Secret = [32]byte{} // nobody who dials needs it
-	conn, err := s.c.o.Join(ctx, &public)
+	conn, err := dial(ctx, &public)
 	if err != nil {
 		return err
 	}

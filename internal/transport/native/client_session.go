@@ -36,6 +36,7 @@ type clientSession struct {
 
 	uploads uploads
 	pull    atomic.Int64  // bytes a second that came while all streams were busy; 0: not known
+	aside   atomic.Bool   // files go over other streams than the control stream, if there are any
 	dead    chan struct{} // closed when the session has ended
 
 	mu         sync.Mutex
@@ -142,13 +143,36 @@ func (s *clientSession) streams() []*lane {
 	return append([]*lane(nil), s.lanes...)
 }
 
+// bulk returns the lanes that files go over: at least one.
+func (s *clientSession) bulk() []*lane {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]*lane(nil), s.forFiles()...)
+}
+
+// first returns the lane for what has to stay together.
+func (s *clientSession) first() *lane {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.forFiles()[0]
+}
+
+// forFiles is bulk for those who hold mu.
+func (s *clientSession) forFiles() []*lane {
+	if s.aside.Load() && len(s.lanes) > 1 {
+		return s.lanes[1:]
+	}
+	return s.lanes
+}
+
 // pick chooses the lane with the least to do for n bytes, and counts them to its
 // load. Whoever gets it takes them off again when they are through.
 func (s *clientSession) pick(n int64) *lane {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	best := s.control
-	for _, l := range s.lanes {
+	lanes := s.forFiles()
+	best := lanes[0]
+	for _, l := range lanes[1:] {
 		if l.load.Load() < best.load.Load() {
 			best = l
 		}
@@ -163,10 +187,14 @@ func (s *clientSession) maxStreams() int {
 		return 1
 	}
 	n := int(min(s.welcome.Streams, math.MaxInt16))
-	if s.c.o.Streams > 0 {
-		n = min(n, s.c.o.Streams)
+	most := s.c.o.Streams
+	switch {
+	case most == 0:
+		return n
+	case s.aside.Load():
+		most++ // the control stream is none that files go over
 	}
-	return n
+	return min(n, most)
 }
 
 // handle returns a number that no handle of the session had before, and room

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -339,4 +340,110 @@ func TestReadsGoOverJoinedStreams(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestFilesMoveToTCP: as soon as there is a stream over TCP files go there, and
+// requests stay.
+func TestFilesMoveToTCP(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		port    uint16
+		streams int
+		refused bool // the port
+		want    int  // streams
+		data    int  // the one that reads go over
+	}{
+		{name: "moved", port: 2023, want: 2, data: 1},
+		{name: "one stream is asked for", port: 2023, streams: 1, want: 2, data: 1},
+		{name: "no port", want: 1},
+		{name: "nothing listens", port: 2023, refused: true, want: 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				reads := make([]atomic.Int32, 2)
+				serve := func(s *stream, number int) {
+					_ = each(s, func(f frame) {
+						m, ok := f.Message.(*protocol.Read)
+						if !ok {
+							found(s)(f)
+							return
+						}
+						reads[number].Add(1)
+						_ = s.sendData(t.Context(), f.ID, &protocol.Data{
+							Offset: m.Offset, Length: m.Length, Encoding: protocol.EncodingHole, Flags: protocol.DataLast,
+						})
+					})
+				}
+				f := newFake(t, func(s *stream, _ int) { serve(s, 0) })
+				f.welcome.Binding, f.binding = protocol.BindingSSH, protocol.BindingSSH
+				f.welcome.TCPPort = test.port
+				f.joined = func(s *stream) {
+					if f.admit(s, f.welcome.Secret) == nil {
+						serve(s, 1)
+					}
+				}
+				c, err := NewClient(t.Context(), ClientOptions{
+					Control: f.control, Join: f.join, Streams: test.streams,
+					Data: func(ctx context.Context, w *protocol.Welcome) (*Stream, error) {
+						if test.refused {
+							return nil, errors.ErrUnsupported
+						}
+						return f.join(ctx, w)
+					},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				if n := len(c.Describe(t.Context())); n != test.want {
+					t.Errorf("%d streams, want %d", n, test.want)
+				}
+				file, err := c.Open(t.Context(), "f")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n, err := file.ReadAt(make([]byte, 3), 0); n != 3 || err != nil {
+					t.Errorf("ReadAt = %d, %v", n, err)
+				}
+				if n := reads[test.data].Load(); n != 1 {
+					t.Errorf("%d reads on stream %d, want 1", n, test.data)
+				}
+				_ = file.Close()
+				if err := c.Close(); err != nil {
+					t.Error(err)
+				}
+				f.group.Wait()
+			})
+		})
+	}
+}
+
+// TestNobodyWaitsForTCP: a port that does not answer delays neither requests nor
+// the end.
+func TestNobodyWaitsForTCP(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, func(s *stream, _ int) { _ = each(s, found(s)) })
+		f.welcome.TCPPort = 2023
+		c, err := NewClient(t.Context(), ClientOptions{
+			Control: f.control, Join: f.join,
+			Data: func(ctx context.Context, _ *protocol.Welcome) (*Stream, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if _, err := c.Lstat(t.Context(), "f"); err != nil {
+			t.Errorf("Lstat = %v", err)
+		}
+		if err := c.Close(); err != nil {
+			t.Errorf("Close = %v", err)
+		}
+		f.group.Wait()
+		if d := time.Since(start); d > 0 {
+			t.Errorf("it took %v longer than it had to", d)
+		}
+	})
 }

@@ -29,10 +29,14 @@ const (
 	helped = 10
 )
 
-// spread adds streams to s, by s.join, while all it has are busy and the last
+// spread adds streams to s, while all that files go over are busy and the last
 // one helped, until ctx ends with the session.
 func spread(ctx context.Context, s *clientSession) {
+	s.move(ctx)
 	most := s.maxStreams()
+	if s.aside.Load() {
+		most--
+	}
 	var p progress
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
@@ -42,17 +46,17 @@ func spread(ctx context.Context, s *clientSession) {
 			return
 		case <-ticker.C:
 		}
-		lanes := s.streams()
+		lanes := s.bulk()
 		p.look(lanes)
 		if p.busy > 1 && p.received > p.sent {
 			s.pull.Store(int64(p.received * float64(time.Second/look)))
 		}
-		n := p.wants(len(lanes), lanes[0].roundTrip())
+		n := p.wants(len(lanes), s.control.roundTrip())
 		if s.c.o.Streams > 0 && p.busy > 1 { // the person has said how many
 			n = most
 		}
 		if n = min(n, most); n > len(lanes) && !s.joinMany(ctx, n-len(lanes)) {
-			most = len(s.streams()) // the session does with what it has
+			most = len(s.bulk()) // the session does with what it has
 		}
 	}
 }
@@ -126,7 +130,7 @@ func (s *clientSession) compresses() bool {
 		return s.mayCompress()
 	}
 	sum := 0.0
-	for _, l := range s.streams() {
+	for _, l := range s.bulk() {
 		rate := l.sendRate()
 		if rate == 0 {
 			return false

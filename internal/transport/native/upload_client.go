@@ -122,6 +122,9 @@ func (s *clientSession) startUpload(ctx context.Context, u tree.Upload, dir uint
 		moved:  make(chan struct{}),
 		ruin:   make(chan struct{}),
 	}
+	if u.Size < 0 || u.InPlace {
+		w.lane = s.first() // all goes this way
+	}
 	s.uploads.add(w)
 	var err error
 	if w.id, err = w.lane.start(ctx, w, beginToWire(u, dir)); err != nil {

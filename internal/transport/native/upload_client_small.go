@@ -9,7 +9,7 @@ import (
 	"transferd/protocol"
 )
 
-// spill is how many bytes wait for the control stream before a small file takes
+// spill is how many bytes wait for the first stream before a small file takes
 // another one: on one stream they share records, writes and groups.
 const spill = 1 << 20
 
@@ -91,7 +91,7 @@ func (s *clientSession) put(ctx context.Context, f tree.Small, dir uint32) (tree
 	if err := s.room.Acquire(ctx, n); err != nil {
 		return tree.Receipt{}, err
 	}
-	l := s.control
+	l := s.first()
 	if l.load.Load() > spill {
 		l = s.pick(n)
 	} else {
