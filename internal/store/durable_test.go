@@ -24,6 +24,7 @@ type told struct {
 	mu     sync.Mutex
 	chunks []int64
 	more   chan struct{} // size 1: chunks has grown
+	failed chan error    // size 1: what Upload.Failed hears
 }
 
 func (d *told) hear(list []int64) {
@@ -42,9 +43,9 @@ func (d *told) all() []int64 {
 // listened is started with somebody who listens.
 func listened(t *testing.T, s *Store, data []byte) (*writer, *told) {
 	t.Helper()
-	d := &told{more: make(chan struct{}, 1)}
+	d := &told{more: make(chan struct{}, 1), failed: make(chan error, 1)}
 	u := treetest.Upload("f", data)
-	u.Durable = d.hear
+	u.Durable, u.Failed = d.hear, func(err error) { d.failed <- err }
 	w, err := s.Begin(t.Context(), u)
 	if err != nil {
 		t.Fatal(err)
@@ -183,6 +184,48 @@ func TestNotDurable(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+// TestALostBatchIsTold: a peer that has sent what it may, and waits, hears that
+// nothing will be announced.
+func TestALostBatchIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := openTemp(t, Options{})
+		s.hub.sys.datasync = func(*os.File) error { return unix.ENOSPC }
+		data := treetest.Data(1, 3*mib)
+		w, d := listened(t, s, data)
+		writeChunks(t, w, treetest.Chunks(data)[1])
+		if err := <-d.failed; !errors.Is(err, tree.ErrNoSpace) || len(d.all()) != 0 {
+			t.Errorf("told %v, %v; want ErrNoSpace", err, d.all())
+		}
+		if err := w.Suspend(t.Context()); err == nil {
+			t.Error("Suspend after a lost batch = nil")
+		}
+	})
+}
+
+// TestATakenOverUploadIsTold: its peer may have nothing to send by which it
+// would hear of it.
+func TestATakenOverUploadIsTold(t *testing.T) {
+	s, _ := openTemp(t, Options{})
+	data := treetest.Data(1, 3*mib)
+	w, d := listened(t, s, data)
+	writeChunks(t, w, treetest.Chunks(data)[1])
+	again := started(t, s, data)
+	select {
+	case err := <-d.failed:
+		if !errors.Is(err, tree.ErrTakenOver) {
+			t.Errorf("told %v, want ErrTakenOver", err)
+		}
+	default:
+		t.Error("not told when the next one had begun")
+	}
+	if got := d.all(); !slices.Equal(got, []int64{1}) {
+		t.Errorf("announced %v, want what was on its way", got)
+	}
+	if err := again.Abort(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 )
 
 // flushLoop makes what was written durable, a batch at a time, until the gate
-// closes. A batch is full at its size, or when its first chunk is a second
-// old: larger batches cost less, older ones lose more.
+// closes or one cannot be. A batch is full at its size, or when its first chunk
+// is a second old: larger batches cost less, older ones lose more.
 func (w *writer) flushLoop() {
 	defer close(w.flushed)
 	for {
@@ -27,7 +27,18 @@ func (w *writer) flushLoop() {
 		case <-w.full:
 		}
 		t.Stop()
-		_ = w.flush() // its error is w.fault, which the next WriteChunk returns
+		if err := w.flush(); err != nil {
+			w.failed(err) // and the next WriteChunk returns it
+			return
+		}
+	}
+}
+
+// failed tells who listens why the upload cannot go on. Otherwise a peer that
+// waits for announcements before it sends more would wait for ever.
+func (w *writer) failed(err error) {
+	if w.u.Failed != nil {
+		w.u.Failed(w.fail("write", err))
 	}
 }
 

@@ -44,6 +44,7 @@ func (w *writer) takeOver(ctx context.Context) error {
 	if err := errors.Join(w.putAway(), w.release()); err != nil {
 		w.hub.log.WarnContext(ctx, "upload taken over", "path", w.u.Path.String(), "error", err)
 	}
+	w.failed(tree.ErrTakenOver)
 	return nil
 }
 

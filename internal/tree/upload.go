@@ -29,6 +29,13 @@ type Upload struct {
 	// listens. A Writer that keeps a journal calls it with no chunks before Begin
 	// returns, which says so; one that cannot tell never calls it.
 	Durable func(chunks []int64)
+
+	// Failed hears why the upload cannot go on, where no call of the Writer is
+	// there to say so: what was written could not be made durable, or another run
+	// has taken the upload over (ErrTakenOver). Later calls say it as well. It must
+	// return soon, and is not told what comes of Commit, Suspend and Abort. Nil:
+	// nobody listens. Only a Writer that calls Durable calls it.
+	Failed func(error)
 }
 
 // Verify says how much is read again before a copy counts as right.

@@ -192,6 +192,21 @@ func TestAWriteThatFailsEndsTheUpload(t *testing.T) {
 	}
 }
 
+// TestAnIdleUploadThatFailsIsTold: the client may have sent all that it may, and
+// wait.
+func TestAnIdleUploadThatFailsIsTold(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, p *uploadHost) {
+		data := treetest.Data(1, 4*testChunk)
+		l := p.streams[0]
+		l.begin(1, treetest.Upload("f", data))
+		l.chunk(1, treetest.Chunks(data)[0], testChunk)
+		synctest.Wait()
+		p.sink.last().u.Failed(tree.ErrTakenOver)
+		m, _ := l.answer(1)
+		wantFail(t, m, protocol.CodeTakenOver)
+	})
+}
+
 // TestNothingIsToldBehindTheLastAnswer: who takes an upload over records what it
 // had, and may come to it late.
 func TestNothingIsToldBehindTheLastAnswer(t *testing.T) {

@@ -91,7 +91,7 @@ func newServerUpload(ctx context.Context, s *serverUploads, st *stream, id uint6
 		lastData: time.Now(),
 	}
 	u.changed = sync.NewCond(&u.mu)
-	u.asked.Durable = u.durable
+	u.asked.Durable, u.asked.Failed = u.durable, u.fail
 	ctx = context.WithoutCancel(ctx)
 	u.ctx, u.stop = context.WithCancel(ctx)
 	u.beginCtx, u.unbegin = context.WithCancel(u.ctx)
