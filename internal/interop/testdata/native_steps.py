@@ -359,7 +359,6 @@ def resumed():
     if road == "stdio":
         session.control.link.cut()
     else:
-        file.send(session.control, id, 2)
         refuses("TAKEN_OVER", session.control.next, id, "nothing")
         session.control.goodbye()
     _, have = have_of(other, again)
