@@ -26,6 +26,10 @@ type chunkState struct {
 	phase   phase
 	coming  int32 // copies of it that are coming, or have and are not claimed
 	counted int64 // bytes of it that the windows count
+
+	// Copies of it that came whole, and of these the ones that were claimed: in
+	// the order of their coming, so that the last one stays.
+	whole, claimed int32
 }
 
 // A kept is a chunk of an earlier run.
@@ -123,6 +127,10 @@ func (u *serverUpload) came(c *assembly) {
 		}
 	}
 	u.writing++
+	st := u.chunks[c.index]
+	c.place = st.whole
+	st.whole++
+	u.chunks[c.index] = st
 	u.session.group.Go(func() {
 		err := u.write(c)
 		u.session.share.put(c.buf)
@@ -209,6 +217,18 @@ func (u *serverUpload) check(c *assembly) error {
 func (u *serverUpload) claim(c *assembly) (first bool, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	for u.chunks[c.index].claimed != c.place {
+		if u.failure != nil {
+			return false, errLeft
+		}
+		u.changed.Wait()
+	}
+	defer func() {
+		st := u.chunks[c.index]
+		st.claimed++
+		u.chunks[c.index] = st
+		u.changed.Broadcast()
+	}()
 	for {
 		st := u.chunks[c.index]
 		mine := st.phase >= phaseWriting

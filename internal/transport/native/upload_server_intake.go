@@ -23,6 +23,7 @@ type assembly struct {
 	length  int64 // of the chunk; of unknown size the most that it may have
 	filled  int64 // bytes that have come
 	value   tree.Value
+	place   int32         // among the copies of the chunk that came whole
 	holes   bool          // some of it came as holes
 	extents []tree.Extent // of what did not, in the file; ascending
 
