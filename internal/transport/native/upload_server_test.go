@@ -396,7 +396,9 @@ func TestDataThatDoesNotFit(t *testing.T) {
 				l.chunk(1, chunks[0], testChunk) // crosses the last answer
 				m, _ := l.answer(1)
 				wantFail(t, m, tt.code)
-				if n := len(p.sink.partial(u)); n != 1 {
+				// Values are looked at beside the reading, so the last chunk, which is
+				// right, may be in time.
+				if n := len(p.sink.partial(u)); n != 1 && !(n == 2 && tt.code == protocol.CodeIntegrity) {
 					t.Errorf("%d chunks are kept", n)
 				}
 			})
