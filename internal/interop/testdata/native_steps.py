@@ -66,8 +66,9 @@ def content(name, size):
 class File:
     """A file of several chunks: section 1."""
 
-    def __init__(self, name, size):
-        self.data = content(name, size)
+    def __init__(self, name, size, data=None):
+        self.data = content(name, size) if data is None else data
+        size = len(self.data)
         self.chunks = [self.data[i:i + CHUNK] for i in range(0, size, CHUNK)] or [b""]
         several = len(self.chunks) > 1
         self.values = [blake3(c, i * CHUNK // LEAF, not several) for i, c in enumerate(self.chunks)]
@@ -87,7 +88,7 @@ class File:
     def send(self, stream, id, index, pieces=None):
         """Sends a chunk in several DATA, or only its first pieces."""
         data = self.chunks[index]
-        starts = list(range(0, len(data), PIECE))
+        starts = list(range(0, len(data), PIECE)) or [0]
         for at in starts[:pieces]:
             piece, last = data[at:at + PIECE], at == starts[-1]
             stream.send(frame("DATA", id, offset=index * CHUNK + at, length=len(piece), encoding=0,
@@ -236,6 +237,63 @@ def uploads(session, base, streams):
     same("written", b"helloworld")
 
 
+def shapes(session, base):
+    """Sends files that are not simply several chunks: sections 1 and 9."""
+    control = session.control
+    for size in (0, 1, CHUNK):
+        file = File("one chunk", size)
+        id = file.begin(session, base + "one chunk")
+        file.send(control, id, 0)
+        file.commit(session, id, 1)
+        control.next(id, "BEGUN")
+        committed(session, id)
+        same("one chunk", file.data)
+
+    # Chunk 1 is a hole, and so is all of chunk 2 but its first piece.
+    data = content("sparse", CHUNK) + bytes(CHUNK) + content("end", PIECE)
+    file = File("sparse", 0, data + bytes(3 * CHUNK - len(data)))
+    id = file.begin(session, base + "sparse", flags=0x01 | 0x02)
+    file.send(control, id, 0)
+    file.send(control, id, 2, pieces=1)
+    control.send(frame("DATA", id, offset=2 * CHUNK + PIECE, length=CHUNK - PIECE, encoding=2,
+                       flags=DATA_LAST | DATA_VALUE, value=file.values[2], payload=b""))
+    told = [file.values[0], ZEROS, file.values[2]]
+    file.commit(session, id, 2, values=hashlib.sha256(b"".join(told)).digest())
+    control.next(id, "BEGUN")
+    committed(session, id)
+    same("sparse", file.data)
+    session.ask("OPEN", "FOUND", dir=0, path=base + "sparse", handle=7, flags=0x01, perm=0)
+    read(session, control, file, 1, holes=True)
+    read(session, control, file, 2, holes=True)
+    session.ask("CLOSE", "OK", handle=7)
+
+    # Of unknown size: what has only one chunk has the digest as its value.
+    for size in (5, CHUNK, 2 * CHUNK + 5):
+        file = File("unknown", size)
+        id = file.begin(session, base + "unknown", flags=0, size=-1)
+        for i in range(len(file.chunks)):
+            file.send(control, id, i)
+        file.commit(session, id, len(file.chunks))
+        control.next(id, "BEGUN")
+        committed(session, id)
+        same("unknown", file.data)
+
+
+def lost_stream(session, base, stream):
+    """Loses a stream in the middle of an upload, and goes on without it: section 9."""
+    file = File("lost", 3 * CHUNK)
+    id = file.begin(session, base + "lost")
+    session.control.next(id, "BEGUN")
+    file.send(stream, id, 0)
+    file.send(stream, id, 1, pieces=2)
+    stream.link.cut()
+    for i in range(3):  # chunk 0 may count already, and counts once
+        file.send(session.control, id, i)
+    file.commit(session, id, 3)
+    committed(session, id)
+    same("lost", file.data)
+
+
 def wrong_value(session, id, file):
     session.control.send(frame("DATA", id, offset=0, length=5, encoding=0, flags=0, value=ZEROS, payload=b"wrong"))
     session.control.send(frame("DATA", id, offset=5, length=CHUNK - 5, encoding=2, flags=DATA_LAST | DATA_VALUE,
@@ -243,16 +301,21 @@ def wrong_value(session, id, file):
     session.control.next(id, "ACK")
 
 
-def read(session, stream, file, index):
+def read(session, stream, file, index, holes=False):
     """Reads a chunk with its value: section 8."""
     at = index * CHUNK
     length = len(file.chunks[index])
-    id = session.begin("READ", stream, handle=7, offset=at, length=length, flags=0x04, chunk=CHUNK)
+    id = session.begin("READ", stream, handle=7, offset=at, length=length, flags=0x06 if holes else 0x04, chunk=CHUNK)
     data, flags = b"", 0
     while not flags & DATA_LAST:
         _, got, _ = stream.next(id, "DATA")
         flags = got["flags"]
-        assert (got["offset"], got["length"], got["encoding"]) == (at + len(data), len(got["payload"]), 0)
+        assert got["offset"] == at + len(data)
+        if got["encoding"] == 2:
+            assert holes and got["payload"] == b""
+            data += bytes(got["length"])
+            continue
+        assert (got["length"], got["encoding"]) == (len(got["payload"]), 0)
         data += got["payload"]
     assert data == file.chunks[index] and got["value"] == file.values[index] and flags & DATA_VALUE
     assert bool(flags & DATA_EOF) == (index == len(file.chunks) - 1)
@@ -296,6 +359,11 @@ def all_steps():
     manners(session)
     names(session, base)
     uploads(session, base, streams)
+    shapes(session, base)
+    if road == "tcp":
+        lost_stream(session, base, session.join(TLSLink(settings["host"], session.limits["tcp_port"])))
+    elif road == "stdio":
+        lost_stream(session, base, session.join())
     assert all(stream.ended is None for stream in streams)
     session.control.goodbye()
     deadline = time.monotonic() + 60  # its end ends the others: section 7
