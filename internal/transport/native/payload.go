@@ -33,6 +33,15 @@ type payloads struct {
 	decoder            *zstd.Decoder
 
 	scratch sync.Pool // *[]byte, each of MaxData bytes
+
+	zeroing sync.Once
+	hole    []byte
+}
+
+// zeros returns MaxChunk zeros, which nobody writes to.
+func (z *payloads) zeros() []byte {
+	z.zeroing.Do(func() { z.hole = make([]byte, protocol.MaxChunk) })
+	return z.hole
 }
 
 // errPayload is a zstd frame that is none, or of another length.

@@ -40,7 +40,9 @@ type serverUploads struct {
 	log     *slog.Logger
 	expiry  time.Duration // after which a partial without a writer goes; 0: never
 
-	group sync.WaitGroup
+	group   sync.WaitGroup
+	commits chan struct{} // full while parallelCommits of long files go on
+	attrs   *window       // bytes of attributes that wait in COMMIT
 
 	mu    sync.Mutex
 	open  map[uint64]*serverUpload
@@ -52,9 +54,15 @@ type serverUploads struct {
 func newServerUploads(pool *chunkPool, w *window, payload *payloads, zstd bool, log *slog.Logger) *serverUploads {
 	return &serverUploads{
 		share: pool.share(), window: w, payload: payload, zstd: zstd, log: log,
-		open: map[uint64]*serverUpload{},
+		open:    map[uint64]*serverUpload{},
+		commits: make(chan struct{}, parallelCommits),
+		attrs:   &window{limit: attrBytes},
 	}
 }
+
+// attrBytes is how much the extended attributes of all COMMIT of a session may
+// take that wait for their chunks or the disk.
+const attrBytes = 16 << 20
 
 // begin starts the upload that m, which came on st, asks for. All its answers
 // go to st. release is called once, just before the last answer goes or when

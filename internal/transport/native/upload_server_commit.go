@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"sync"
 
 	"transferd/internal/tree"
 	"transferd/protocol"
@@ -14,13 +15,36 @@ import (
 // not compared here.
 const manyChunks = 1 << 18
 
+// A file of more than fewChunks takes one of parallelCommits places of its
+// session while its chunks are gone through, since holes cost a client nothing
+// and us their hashing; with more than longChunks it also has one while it is
+// published, since its values lie in memory until then.
+const (
+	fewChunks       = 1 << 4
+	longChunks      = 1 << 10
+	parallelCommits = 4
+)
+
 // commit publishes the file, all of whose chunks are there, and returns the last
 // answer.
 func (u *serverUpload) commit(m *protocol.Commit) protocol.Message {
+	count := tree.ChunkCount(m.Size, u.asked.ChunkSize)
+	leave := func() {}
+	if count > fewChunks {
+		select {
+		case u.session.commits <- struct{}{}:
+			leave = sync.OnceFunc(func() { <-u.session.commits })
+		case <-u.ctx.Done():
+		}
+	}
+	defer leave()
 	f, err := u.final(u.ctx, m)
 	if err != nil {
 		u.fail(err)
 		return u.suspend()
+	}
+	if count <= longChunks {
+		leave()
 	}
 	receipt, err := u.writer.Commit(u.ctx, f)
 	if err != nil {
@@ -48,7 +72,7 @@ func (u *serverUpload) final(ctx context.Context, m *protocol.Commit) (tree.Fina
 	if m.Size == 0 && m.Values != sha256.Sum256(make([]byte, 32)) {
 		u.emptyChunk()
 	}
-	values, sum, err := u.values(ctx, count, m.HasDigest || count <= manyChunks)
+	sum, err := u.sumOfValues(ctx, count)
 	if err != nil {
 		return f, err
 	}
@@ -56,12 +80,15 @@ func (u *serverUpload) final(ctx context.Context, m *protocol.Commit) (tree.Fina
 		return f, fmt.Errorf("%w: other chunks arrived than were sent", tree.ErrIntegrity)
 	}
 	if count <= manyChunks {
-		f.Values = values
+		f.Values = make([]tree.Value, count)
+		for i := range f.Values {
+			f.Values[i] = u.valueOf(int64(i))
+		}
 	}
 	if !m.HasDigest {
 		return f, nil
 	}
-	got, err := digestOf(ctx, values, m.Size, u.asked.ChunkSize)
+	got, err := u.digest(ctx, m.Size)
 	if err == nil && got != f.Digest {
 		err = fmt.Errorf("%w: the chunks make %v, not %v", tree.ErrIntegrity, got, f.Digest)
 	}
@@ -79,45 +106,55 @@ func (u *serverUpload) emptyChunk() {
 	}
 }
 
-// values returns the values of all chunks if they are wanted, and their sum.
-func (u *serverUpload) values(ctx context.Context, count int64, wanted bool) (list []tree.Value, sum [32]byte, err error) {
-	if wanted {
-		list = make([]tree.Value, 0, count)
-	}
+// valueOf returns the value of a chunk, zero for a hole.
+func (u *serverUpload) valueOf(i int64) tree.Value {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.chunks[i].value
+}
+
+// sumOfValues is what COMMIT has in values.
+func (u *serverUpload) sumOfValues(ctx context.Context, count int64) (sum [32]byte, err error) {
 	h := sha256.New()
 	for i := range count {
 		if i%1024 == 0 && ctx.Err() != nil {
-			return nil, sum, ctx.Err()
+			return sum, ctx.Err()
 		}
-		u.mu.Lock()
-		v := u.chunks[i].value
-		u.mu.Unlock()
+		v := u.valueOf(i)
 		_, _ = h.Write(v[:]) // never fails
-		if wanted {
-			list = append(list, v)
-		}
 	}
-	return list, [32]byte(h.Sum(nil)), nil
+	return [32]byte(h.Sum(nil)), nil
 }
 
-// digestOf merges values to the digest of the file, zeros lying where a value is
-// zero.
-func digestOf(ctx context.Context, values []tree.Value, size, chunk int64) (tree.Digest, error) {
-	whole := values
-	var zeros []byte
-	for i, v := range values {
-		if v != (tree.Value{}) {
-			continue
+// digest merges the values of all chunks to the digest of the file, zeros lying
+// where a value is zero. It keeps one value for each level of the tree, however
+// many chunks there are.
+func (u *serverUpload) digest(ctx context.Context, size int64) (tree.Digest, error) {
+	chunk := u.asked.ChunkSize
+	count := tree.ChunkCount(size, chunk)
+	var left []tree.Value // of whole subtrees, the largest first
+	for i := range count {
+		v := u.valueOf(i)
+		if v == (tree.Value{}) {
+			if err := ctx.Err(); err != nil {
+				return tree.Digest{}, err
+			}
+			x := tree.ChunkExtent(i, size, chunk)
+			v = tree.ChunkValue(u.session.payload.zeros()[:x.Length], i, chunk, count == 1)
 		}
-		if err := ctx.Err(); err != nil {
-			return tree.Digest{}, err
+		if i == count-1 {
+			left = append(left, v)
+			break
 		}
-		if zeros == nil {
-			zeros = make([]byte, min(chunk, size))
-			whole = append([]tree.Value(nil), values...)
+		for n := i + 1; n%2 == 0; n /= 2 {
+			v = tree.JoinValues([]tree.Value{left[len(left)-1], v})
+			left = left[:len(left)-1]
 		}
-		x := tree.ChunkExtent(int64(i), size, chunk)
-		whole[i] = tree.ChunkValue(zeros[:x.Length], int64(i), chunk, len(values) == 1)
+		left = append(left, v)
 	}
-	return tree.MergeValues(whole), nil
+	for len(left) > 2 {
+		n := len(left)
+		left = append(left[:n-2], tree.JoinValues(left[n-2:]))
+	}
+	return tree.MergeValues(left), nil
 }

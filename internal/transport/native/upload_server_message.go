@@ -20,10 +20,10 @@ func (u *serverUpload) message(m protocol.Message) {
 		u.cancelLocked()
 		return
 	}
-	if u.failure != nil || u.end != nil {
+	if u.failure != nil || u.end != nil || u.drained {
 		return
 	}
-	switch m.(type) {
+	switch m := m.(type) {
 	case *protocol.Recheck:
 		if u.checking {
 			u.failLocked(refuse(protocol.CodeBadState, "chunks are being read again already"))
@@ -33,7 +33,12 @@ func (u *serverUpload) message(m protocol.Message) {
 		u.checking, u.uncheck = true, cancel
 		u.session.group.Go(func() { u.recheck(ctx, cancel) })
 	case *protocol.Commit:
-		u.end, u.lastData = m, time.Now()
+		n := xattrBytes(m.Attr.Xattrs)
+		if !u.session.attrs.take(n) {
+			u.failLocked(refuse(protocol.CodeLimit, "too many extended attributes at the same time"))
+			return
+		}
+		u.attrs, u.end, u.lastData = n, m, time.Now()
 	case *protocol.Suspend, *protocol.Abort:
 		u.end = m
 		u.shutLocked()
@@ -41,6 +46,17 @@ func (u *serverUpload) message(m protocol.Message) {
 	}
 	u.nudge()
 }
+
+// xattrBytes is how much memory list takes.
+func xattrBytes(list []protocol.Xattr) (n int64) {
+	for _, x := range list {
+		n += int64(len(x.Name)+len(x.Value)) + xattrHeader
+	}
+	return n
+}
+
+// xattrHeader is what an extended attribute takes besides its bytes.
+const xattrHeader = 64
 
 // cancelLocked stops what runs: the beginning, a RECHECK, or a COMMIT and the
 // upload with it.

@@ -64,6 +64,7 @@ type serverUpload struct {
 	failure  error      // why it ends early
 	nobody   bool       // nobody is to be told
 	end      protocol.Message
+	attrs    int64              // bytes of it that the session counts
 	late     *time.Timer        // ends writeCtx
 	uncheck  context.CancelFunc // ends the RECHECK that runs; nil: none does
 	checking bool               // RECHECK runs, or is about to
@@ -159,6 +160,8 @@ func (u *serverUpload) run(in beginner) {
 	}
 	u.drained = true
 	u.session.window.give(u.window.used)
+	u.session.attrs.give(u.attrs)
+	u.end = nil
 	u.mu.Unlock()
 	u.stop()
 	u.unwrite()
