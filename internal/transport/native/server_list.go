@@ -46,7 +46,14 @@ type lister struct {
 
 	names []protocol.Listing // not sent yet
 	bytes int
-	dirs  []tree.Path // below the one that was asked for, not listed yet
+	dirs  []family // not listed yet
+}
+
+// A family is the directories in one directory that are still to be listed. Paths
+// are made when they are needed: of many directories far down they take much.
+type family struct {
+	parent tree.Path // below the directory that was asked for
+	names  []string
 }
 
 // walk lists top and, with deep, what is below it. Only what top itself cannot
@@ -56,9 +63,7 @@ func (l *lister) walk(top tree.Path) error {
 		return err
 	}
 	for len(l.dirs) > 0 {
-		last := len(l.dirs) - 1
-		below := l.dirs[last]
-		l.dirs[last], l.dirs = "", l.dirs[:last]
+		below := l.nextDir()
 		err := l.listDir(top.Append(below), below)
 		if over := l.op.ctx.Err(); over != nil {
 			return over
@@ -72,8 +77,25 @@ func (l *lister) walk(top tree.Path) error {
 	return nil
 }
 
+// nextDir takes one of the directories that are to be listed.
+func (l *lister) nextDir() tree.Path {
+	last := &l.dirs[len(l.dirs)-1]
+	below := last.parent.Join(last.names[len(last.names)-1])
+	if last.names = last.names[:len(last.names)-1]; len(last.names) == 0 {
+		*last = family{}
+		l.dirs = l.dirs[:len(l.dirs)-1]
+	}
+	return below
+}
+
 // listDir tells the names in directory p; below is what p is for the client.
 func (l *lister) listDir(p, below tree.Path) error {
+	var dirs []string
+	defer func() {
+		if len(dirs) > 0 {
+			l.dirs = append(l.dirs, family{below, dirs})
+		}
+	}()
 	for e, err := range l.in.List(l.op.ctx, p) {
 		if err == nil {
 			err = l.op.ctx.Err()
@@ -96,7 +118,7 @@ func (l *lister) listDir(p, below tree.Path) error {
 			return err
 		}
 		if l.deep && e.Kind == tree.KindDir {
-			l.dirs = append(l.dirs, name)
+			dirs = append(dirs, e.Name)
 		}
 	}
 	return nil

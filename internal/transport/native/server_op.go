@@ -44,7 +44,7 @@ type ways struct {
 // waysOf tells how m is dealt with; not known is what begins no operation.
 func (on *serverStream) waysOf(m protocol.Message) (ways, bool) {
 	one := on.session
-	switch m.(type) {
+	switch m := m.(type) {
 	case *protocol.Mkdir, *protocol.Symlink, *protocol.Link, *protocol.Rename, *protocol.Remove,
 		*protocol.SetAttr, *protocol.OpenDir, *protocol.Open, *protocol.Close:
 		return ways{changesNames: true, pool: &one.names}, true
@@ -55,6 +55,9 @@ func (on *serverStream) waysOf(m protocol.Message) (ways, bool) {
 	case *protocol.Stat, *protocol.Resolve, *protocol.Measure, *protocol.StatFile, *protocol.Map, *protocol.Extend:
 		return ways{breaksOff: true, pool: &one.names}, true
 	case *protocol.List:
+		if m.Flags&protocol.ListDeep != 0 {
+			return ways{breaksOff: true, pool: &one.walks}, true
+		}
 		return ways{breaksOff: true, pool: &one.lists}, true
 	case *protocol.Sum, *protocol.Hash:
 		return ways{breaksOff: true, pool: &one.hashes}, true
@@ -71,14 +74,24 @@ func (on *serverStream) waysOf(m protocol.Message) (ways, bool) {
 	}
 }
 
-// weigh tells what the operation takes of the window and of the memory.
-func (op *serverOp) weigh() {
+// lightBody is up to how long a body is not counted as memory: so many of it
+// may be held by every operation of a session.
+const lightBody = 4 << 10
+
+// weigh tells what the operation, whose body has length bytes, takes of the
+// window and of the memory.
+func (op *serverOp) weigh(length uint32) {
 	switch m := op.m.(type) {
 	case *protocol.Put:
-		op.counted, op.held = m.Size, max(m.Size, int64(len(m.Data)))
+		op.counted, op.held = m.Size, max(m.Size, int64(length))
 	case *protocol.Write:
 		op.counted = int64(len(m.Data))
 		op.held = op.counted
+	case *protocol.Begin: // two texts at most, and settled elsewhere
+	default:
+		if length > lightBody {
+			op.held = int64(length)
+		}
 	}
 }
 
@@ -330,6 +343,7 @@ func (op *serverOp) settle() {
 		return
 	}
 	op.settled = true
+	op.m = nil // the last answer may wait long for its client
 	one := op.on.session
 	if op.cancel != nil {
 		op.cancel()

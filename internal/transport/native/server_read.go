@@ -14,6 +14,10 @@ import (
 // processor's cache meanwhile, and is a whole subtree of BLAKE3.
 const readPiece = 256 << 10
 
+// heldExtents is in how many pieces the data of an open file is remembered; what
+// lies behind them counts as data.
+const heldExtents = 1 << 14
+
 // A layout is where a file has data, as it was when it was looked at.
 type layout struct {
 	size    int64
@@ -33,6 +37,10 @@ func (h *handle) layout(ctx context.Context, e tree.Entry) ([]tree.Extent, error
 	extents, err := extentsOf(ctx, h.reader, e.Size)
 	if err != nil {
 		return nil, err
+	}
+	if len(extents) > heldExtents {
+		first := extents[heldExtents-1].Offset
+		extents = append(slices.Clone(extents[:heldExtents-1]), tree.Extent{Offset: first, Length: e.Size - first})
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

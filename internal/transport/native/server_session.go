@@ -23,6 +23,7 @@ const (
 	parallelPuts   = 512
 	parallelHashes = 4
 	parallelLists  = 64
+	parallelWalks  = 8 // lists that are deep, and hold the directories that are to come
 
 	// How many are of a stream: they hold memory until the client takes it, and
 	// a stream that stalls keeps no other from being served.
@@ -61,7 +62,7 @@ type serverSession struct {
 	cutOff  context.CancelCauseFunc
 	running sync.WaitGroup // operations but uploads
 
-	names, puts, hashes, lists workers
+	names, puts, hashes, lists, walks workers
 
 	squeeze squeeze // of small files
 
@@ -93,6 +94,7 @@ func newServerSession(g *greeting, guest *Guest) *serverSession {
 		puts:    workers{limit: parallelPuts},
 		hashes:  workers{limit: parallelHashes},
 		lists:   workers{limit: parallelLists},
+		walks:   workers{limit: parallelWalks},
 		streams: map[*serverStream]struct{}{},
 		open:    map[uint64]*serverOp{},
 		handles: map[uint32]*handle{},

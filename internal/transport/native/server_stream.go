@@ -177,7 +177,7 @@ func (on *serverStream) request(f frame) error {
 		return on.conn.post(f.ID, failOf(f.Refused))
 	}
 	op.how = how
-	op.weigh()
+	op.weigh(f.Length)
 	if err := on.session.begin(op); err != nil {
 		if broken, ok := isBroken(err); ok {
 			return broken
