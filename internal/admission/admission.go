@@ -70,11 +70,14 @@ func Again(ctx context.Context, accounts Accounts, l Login) func(remote netip.Ad
 		if err != nil {
 			return fmt.Errorf("use the login again: %w", err)
 		}
-		_, err = keys.Authorize(auth.LoginRequest{
+		grant, err := keys.Authorize(auth.LoginRequest{
 			User: l.User, Key: l.Key, Remote: remote, Now: now,
 			// The proof has been judged at the login, and is not given again.
 			SeesPresence: true,
 		})
-		return err
+		if err != nil {
+			return err
+		}
+		return Login{Grant: grant}.Files() // a command may have been forced on it since
 	}
 }
