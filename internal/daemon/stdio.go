@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/user"
 	"strings"
+	"sync"
 
 	"transferd/internal/session"
 	"transferd/internal/store"
@@ -94,29 +95,36 @@ func resolveHost(home tree.Path, text string) (tree.Path, error) {
 // joins is the door by which further streams of a stdio session come in: other
 // processes of the same account, at a socket that nobody else can reach.
 type joins struct {
-	server   *native.Server
-	log      *slog.Logger
+	server *native.Server
+	log    *slog.Logger
+
+	mu       sync.Mutex // guards what follows: a session may begin while the process ends
 	listener net.Listener
-	path     string
+	closed   bool
 }
 
 // listen opens the door of session name. Without it the session has one stream.
 func (j *joins) listen(ctx context.Context, name [16]byte) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.closed {
+		return
+	}
 	dir, err := joinDir()
 	if err == nil {
-		j.path = joinPath(dir, name)
-		j.listener, err = new(net.ListenConfig).Listen(ctx, "unix", j.path)
+		j.listener, err = new(net.ListenConfig).Listen(ctx, "unix", joinPath(dir, name))
 	}
 	if err != nil {
+		j.listener = nil
 		j.log.DebugContext(ctx, "no further streams", "err", err)
 		return
 	}
-	go j.serve(ctx)
+	go j.serve(ctx, j.listener)
 }
 
-func (j *joins) serve(ctx context.Context) {
+func (j *joins) serve(ctx context.Context, listener net.Listener) {
 	for {
-		conn, err := j.listener.Accept()
+		conn, err := listener.Accept()
 		if err != nil {
 			return // closed
 		}
@@ -137,6 +145,9 @@ func (j *joins) serve(ctx context.Context) {
 }
 
 func (j *joins) close() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.closed = true
 	if j.listener != nil {
 		_ = j.listener.Close() // it removes the socket
 	}
