@@ -28,6 +28,10 @@ func flock(f *os.File, shared bool) error {
 	return err
 }
 
+// mostExtents is in how many pieces the data of a file is told: what lies behind
+// them counts as data. More would be memory that a file can take at will.
+const mostExtents = 1 << 16
+
 // seekExtents asks the filesystem where the data of f lies. A filesystem that
 // does not know says that all is data.
 func seekExtents(f *os.File, size int64) ([]tree.Extent, error) {
@@ -51,7 +55,7 @@ func seekExtents(f *os.File, size int64) ([]tree.Extent, error) {
 			return nil, err
 		}
 		end = min(end, size)
-		if end <= start { // the file is changing under us
+		if end <= start || len(list) == mostExtents-1 { // the file is changing under us, or has too many
 			end = size
 		}
 		list = append(list, tree.Extent{Offset: start, Length: end - start})
