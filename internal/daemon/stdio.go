@@ -154,27 +154,28 @@ func (j *joins) close() {
 }
 
 // JoinStdio brings one more stream, at rw, to a process that runs ServeStdio for
-// the same account. The first frame says which.
+// the same account. The first frame says which; until it comes, this process
+// speaks for the other.
 func JoinStdio(ctx context.Context, rw io.ReadWriteCloser) error {
+	if _, err := io.WriteString(rw, protocol.Preface); err != nil { // the client may wait for it before it says more
+		return fmt.Errorf("join: %w", err)
+	}
 	head, name, err := readJoin(rw)
 	if err != nil {
 		return fmt.Errorf("join: %w", err)
 	}
-	dir, err := joinDir()
+	conn, err := dialSession(ctx, name)
 	if err != nil {
+		refuseJoin(rw)
 		return fmt.Errorf("join: %w", err)
-	}
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", joinPath(dir, name))
-	if err != nil {
-		return fmt.Errorf("join: no such session: %w", err)
 	}
 	defer func() { _ = conn.Close() }()
-	if err := checkPeer(conn); err != nil {
-		return fmt.Errorf("join: %w", err)
-	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	if _, err := conn.Write(head); err != nil {
+		return fmt.Errorf("join: %w", err)
+	}
+	if err := protocol.ReadPreface(conn, 0); err != nil { // the client has it
 		return fmt.Errorf("join: %w", err)
 	}
 	go func() {
@@ -185,6 +186,31 @@ func JoinStdio(ctx context.Context, rw io.ReadWriteCloser) error {
 		return fmt.Errorf("join: %w", err)
 	}
 	return nil
+}
+
+// dialSession connects to the process of that session.
+func dialSession(ctx context.Context, name [16]byte) (net.Conn, error) {
+	dir, err := joinDir()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", joinPath(dir, name))
+	if err != nil {
+		return nil, fmt.Errorf("no such session: %w", err)
+	}
+	if err := checkPeer(conn); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+// refuseJoin says what a server says of every join that it refuses. Why is for
+// standard error.
+func refuseJoin(w io.Writer) {
+	text, err := protocol.Append(nil, 0, &protocol.Goodbye{Code: protocol.CodeJoin, Message: "not with this ticket"})
+	if err == nil {
+		_, _ = w.Write(text) // where it fails the client has gone
+	}
 }
 
 // readJoin reads the preface and JOIN, and returns their bytes.
