@@ -338,6 +338,7 @@ class Stream:
         self.buffer = b""
         self.frames = collections.defaultdict(collections.deque)
         self.ended = None
+        self.greeted = threading.Event()  # the server's preface is there
         self.news, self.order = threading.Condition(), threading.Lock()
         self.sent = self.heard = time.monotonic()
         self.open = False
@@ -367,6 +368,7 @@ class Stream:
                 if len(seen) >= self.noise + len(PREFACE):
                     raise Lost("no preface: %r" % seen[:40])
                 seen += self.take(1)
+            self.greeted.set()
             while True:
                 length, number, id = struct.unpack(">IBQ", self.take(13))
                 assert length <= (1 << 20) + 65536, length
@@ -513,9 +515,10 @@ class Session:
 
     # Section 6.
 
-    def join(self, link=None, binding=None, spoil=False):
+    def join(self, link=None, spoil=False, session=None):
         """Adds a stream: a TLS link, or another one of the kind of the control
-        stream."""
+        stream. With spoil it is wrong, and so it is with another session."""
+        session = session or self.limits["session"]
         if link is not None:
             assert link.key_hash() == self.limits["tls_key"]
             binding, bound = 1, link.export(b"EXPORTER-transfer-join-v1")
@@ -530,10 +533,11 @@ class Session:
 
         def mac(role):
             text = ssh_string(b"transfer/1 join") + role + bytes([binding]) + ssh_string(bound)
-            text += self.limits["session"] + struct.pack(">I", number)
+            text += session + struct.pack(">I", number)
             return hmac.digest(self.limits["secret"], text, "sha256")
 
-        stream.send(frame("JOIN", session=self.limits["session"], stream=number, mac=mac(b"x" if spoil else b"c")))
+        assert stream.greeted.wait(60)  # as a client may that skips what a shell says: section 3
+        stream.send(frame("JOIN", session=session, stream=number, mac=mac(b"x" if spoil else b"c")))
         _, joined, _ = stream.next(0, "JOINED")
         assert hmac.compare_digest(joined["mac"], mac(b"s"))
         stream.open = True

@@ -355,6 +355,7 @@ def all_steps():
     if session.limits["binding"]:
         streams.append(session.join())
         refuses("JOIN", session.join, spoil=True)
+        refuses("JOIN", session.join, session=b"no such session!"[:16])
     assert len(streams) > 1
     manners(session)
     names(session, base)
