@@ -139,22 +139,28 @@ func (l *link) openLane(ctx context.Context, r request) (*lane, error) {
 		err  error
 	}
 	done := make(chan result, 1) // 1: nobody may be left to take it
-	l.group.Go(func() {
+	// Not of the group, which is waited for: OpenChannel can miss that the
+	// connection has just ended, and then never returns.
+	go func() {
 		opened, err := l.open(r)
 		done <- result{opened, err}
-	})
+	}()
+	var err error
 	select {
 	case r := <-done:
 		return r.lane, r.err
+	case <-l.dead:
+		err = l.lost(nil)
 	case <-ctx.Done():
-		// OpenChannel cannot be called off: what it brings is given back.
-		l.group.Go(func() {
-			if r := <-done; r.lane != nil {
-				_ = r.lane.Close()
-			}
-		})
-		return nil, context.Cause(ctx)
+		err = context.Cause(ctx)
 	}
+	// What it brings in spite of that is given back.
+	go func() {
+		if r := <-done; r.lane != nil {
+			_ = r.lane.Close()
+		}
+	}()
+	return nil, err
 }
 
 func (l *link) open(r request) (*lane, error) {

@@ -108,6 +108,7 @@ func (v *server) nativeOptions(control func(context.Context) (*native.Stream, na
 		Join:     v.join,
 		Streams:  v.o.Streams,
 		Compress: compress,
+		Patience: v.patience(),
 		Label:    v.s.label(),
 		Log:      v.log,
 	}
@@ -118,8 +119,17 @@ func (v *server) nativeOptions(control func(context.Context) (*native.Stream, na
 }
 
 // startWithin bounds how long a server may take to start something on a
-// channel: some never answer what they do not know.
+// channel while there is another road: some never answer what they do not know.
 const startWithin = protocol.StdioAfter * time.Second
+
+// patience is startWithin, or more where nothing else can be tried: a machine
+// that is busy is slow to start programs.
+func (v *server) patience() time.Duration {
+	if v.s.way == waySSH {
+		return max(startWithin, v.s.timeout)
+	}
+	return startWithin
+}
 
 // An attempt is a road that is tried, and then kept.
 type attempt struct {
@@ -180,14 +190,14 @@ func (v *server) link(ctx context.Context) (*link, error) {
 
 // openStream opens a channel of l for our protocol.
 func (v *server) openStream(ctx context.Context, l *link, r road, what request) (*native.Stream, error) {
-	timed, cancel := context.WithTimeout(ctx, startWithin)
+	timed, cancel := context.WithTimeout(ctx, v.patience())
 	defer cancel()
 	opened, err := l.openLane(timed, what)
 	if err != nil {
 		return nil, err
 	}
 	opened.trial.Store(true)
-	opened.patience.Store(time.AfterFunc(startWithin, func() { _ = opened.Close() })) // the reader tells
+	opened.patience.Store(time.AfterFunc(v.patience(), func() { _ = opened.Close() })) // the reader tells
 	st := &native.Stream{
 		ReadWriteCloser: opened,
 		Transport:       r.transport,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"time"
 
 	"transferd/internal/tree"
 	"transferd/protocol"
@@ -39,8 +40,9 @@ type ClientOptions struct {
 
 	Streams  int // that files go over, at most; 0: adapt
 	Compress Compression
-	Label    string       // user@host:port, for errors
-	Log      *slog.Logger // nil: discarded
+	Patience time.Duration // with a stdio that has not shown its preface; 0: protocol.StdioAfter
+	Label    string        // user@host:port, for errors
+	Log      *slog.Logger  // nil: discarded
 }
 
 // A Prover checks the host and proves the user on a control stream over TCP

@@ -1,6 +1,7 @@
 package native
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -90,7 +91,7 @@ func (c *Client) greet(ctx context.Context, h *handshake) (*clientSession, error
 	if err := errors.Join(h.st.sendPreface(), h.st.sendRaw(frame)); err != nil {
 		return nil, err
 	}
-	if err := awaitPreface(h.st); err != nil {
+	if err := awaitPreface(h.st, c.o.Patience); err != nil {
 		return nil, err
 	}
 	m, err := h.next(protocol.TypeServerHello)
@@ -120,10 +121,10 @@ func (c *Client) greet(ctx context.Context, h *handshake) (*clientSession, error
 
 // awaitPreface reads the server's preface; a shell before stdio may say
 // something first.
-func awaitPreface(st *stream) error {
+func awaitPreface(st *stream, stdio time.Duration) error {
 	noise, patience := 0, answerWithin
 	if st.conn.Binding == protocol.BindingStdio {
-		noise, patience = protocol.StdioNoise, protocol.StdioAfter*time.Second
+		noise, patience = protocol.StdioNoise, cmp.Or(stdio, protocol.StdioAfter*time.Second)
 	}
 	timer := time.AfterFunc(patience, func() { st.fail(errSlowHandshake) })
 	defer timer.Stop()

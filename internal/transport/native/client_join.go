@@ -89,7 +89,7 @@ func (s *clientSession) introduce(ctx context.Context, st *stream, number uint32
 	if err := st.send(ctx, 0, join); err != nil {
 		return err
 	}
-	if err := awaitPreface(st); err != nil {
+	if err := awaitPreface(st, s.c.o.Patience); err != nil {
 		return err
 	}
 	m, err := nextOf(st, protocol.TypeJoined)
