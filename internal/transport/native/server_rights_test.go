@@ -79,7 +79,9 @@ func TestServerAsksForRights(t *testing.T) {
 					t.Errorf("%s with %v: %v %+v, want PERMISSION", test.name, has, protocol.TypeOf(answer), answer)
 				}
 				_ = c.conn.Close()
-				<-c.ended
+				if err := <-c.ended; err == nil {
+					t.Error("Serve = nil")
+				}
 			}
 		}
 	}
