@@ -157,6 +157,7 @@ func (d *daemon) serve(ctx context.Context, on listeners, fingerprints []string,
 		group.Go(func() error { return d.tcp.Serve(running, l) })
 	}
 	group.Go(func() error { d.sweep(running); return nil })
+	group.Go(func() error { d.tidy(running); return nil })
 	d.ready(ctx, on, fingerprints)
 	d.obey(running, signals)
 	d.shutdown(ctx, signals)
