@@ -122,6 +122,9 @@ func (s *SSHD) writeConfig(t testing.TB, first []string) {
 		"AuthorizedKeysFile "+s.AuthorizedKeys,
 		"PidFile none",
 		"UsePAM no",
+		// Nothing of the account's own: a shell's rc file may do anything, and take
+		// any time for it.
+		"SetEnv HOME="+s.Dir,
 		"StrictModes no", // the test's directory may lie below a group-writable one
 		"PermitRootLogin yes",
 		"PasswordAuthentication no",
