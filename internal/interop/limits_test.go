@@ -120,7 +120,7 @@ func TestReload(t *testing.T) {
 		"absent root":   "users: [{name: alice, root: /does/not/exist, authorized_keys_file: " + d.Identity + ".pub}]\n",
 		"absent keys":   "users: [{name: alice, root: " + d.Root + ", authorized_keys_file: /does/not/exist}]\n",
 		"later setting": "users: [{name: alice, root: " + d.Root + ", quota: 5GiB}]\n",
-		"tcp":           "users: []\ntcp: {listen: [\":2023\"]}\n",
+		"later section": "users: []\nmetrics: {listen: \":9\"}\n",
 	} {
 		check(t, os.WriteFile(d.config(), []byte(bad), 0o600))
 		d.reload(t, "the configuration is wrong, the old one stays")
@@ -145,7 +145,7 @@ func TestTerminatedDaemonKeepsWhatArrived(t *testing.T) {
 	c := newClient(t, d.Login)
 	cmd := c.command(t.Context(), "copy", "-q", "--retries", "0", "--bwlimit", stopRate, src, c.remote("/copy"))
 	check(t, cmd.Start())
-	waitFor(t, "part of the copy to be durable", func() bool { return journalled(c.home) })
+	waitFor(t, "part of the copy to be durable", func() bool { return journalled(d.Root) })
 	start := time.Now()
 	check(t, d.cmd.Process.Signal(syscall.SIGTERM))
 	<-d.done

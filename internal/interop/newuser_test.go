@@ -35,13 +35,14 @@ func TestDaemonSaysWhatIsWrong(t *testing.T) {
 		{"absent root", "", []string{"serve", "--root", "/does/not/exist", "--authorized-keys", keys}, 2, []string{"/does/not/exist", "make it"}},
 		{"root is a file", "", []string{"serve", "--root", keys, "--authorized-keys", keys}, 2, []string{keys, "no directory"}},
 		{"keys in the root", "", []string{"serve", "--root", root, "--authorized-keys", filepath.Join(root, "keys")}, 2, []string{"could let in anyone", "--shell", "another place"}},
-		{"native port", "", and("--tcp-listen", ":2023"), 2, []string{"--tcp-listen", "serve --help"}},
+		{"unknown flag", "", and("--udp-listen", ":2023"), 2, []string{"--udp-listen", "serve --help"}},
 		{"shell", "", and("--shell"), 2, []string{"--shell"}},
 		{"misspelt command", "", []string{"serv"}, 2, []string{"serv", "transferd serve"}},
 		{"misspelt address", "", and("--ssh-listen", "2022"), 2, []string{"2022", `":2022"`}},
 		{"address in use", "", and("--ssh-listen", taken), 1, []string{taken, "in use", "--ssh-listen"}},
 		{"absent file", "", []string{"check", "--config", filepath.Join(home, "absent.yaml")}, 2, []string{"absent.yaml"}},
-		{"native key", "tcp: {listen: [\":2023\"]}\nusers: []\n", []string{"serve"}, 2, []string{"c.yaml:1", "tcp", "ssh"}},
+		{"unknown section", "udp: {listen: [\":2023\"]}\nusers: []\n", []string{"serve"}, 2, []string{"c.yaml:1", "udp", "tcp"}},
+		{"one port for both", "", and("--tcp-listen", "127.0.0.1:2022", "--ssh-listen", "127.0.0.1:2022"), 2, []string{"--tcp-listen", "twice"}},
 		{"no YAML", "users: [\n", []string{"check"}, 2, []string{"c.yaml", "YAML"}},
 		{"a map of users", "users: {alice: {root: /srv}}\n", []string{"check"}, 2, []string{"users", "list", "name:"}},
 		{"no unit", "users: []\nlimits: {idle_timeout: 10}\n", []string{"check"}, 2, []string{"c.yaml:2", "limits.idle_timeout", "10s"}},
@@ -86,7 +87,7 @@ func TestClientSaysWhatIsWrong(t *testing.T) {
 		{"absent directory", 5, []string{"copy", file, c.remote("/absent/x")}, []string{"/absent/x", "hint: "}},
 		{"several to a file", 5, []string{"copy", file, file, c.remote("/file")}, []string{"/file", "directory", "hint: "}},
 		{"beyond the root", 5, []string{"copy", c.remote("../../etc/passwd"), dir}, []string{"/etc/passwd", "hint: "}},
-		{"native port", 2, up("--tcp-listen", ":1"), []string{"--tcp-listen", "hint: "}},
+		{"the daemon's flag", 2, up("--tcp-listen", ":1"), []string{"--tcp-listen", "hint: "}},
 		{"rate without a unit", 2, up("--bwlimit", "10"), []string{"--bwlimit", "10MiB"}},
 		{"time without a unit", 2, up("--timeout", "5"), []string{"--timeout", "5s"}},
 		{"port", 2, up("-P", "abc"), []string{"port", "abc"}},
@@ -102,10 +103,10 @@ func TestClientSaysWhatIsWrong(t *testing.T) {
 		{"password in a target", 2, []string{"ls", "ssh://a:secret@127.0.0.1/"}, []string{"password"}},
 		{"json to stdout", 2, []string{"copy", "--json", c.remote("/file"), "-"}, []string{"--json", "hint: "}},
 		{"rm of the root", 2, []string{"rm", "-r", c.remote("/")}, []string{"never removed"}},
-		{"config", 2, up("--config", config), []string{"config.yaml:1", "did you mean hosts", "hosts[0].port", "tcp_port"}},
+		{"config", 2, up("--config", config), []string{"config.yaml:1", "did you mean hosts", "hosts[0].port", "hosts[0].tcp_port"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			check(t, os.WriteFile(config, []byte("host: []\nhosts: [{name: a, port: 99999, tcp_port: 2023}]\n"), 0o600))
+			check(t, os.WriteFile(config, []byte("host: []\nhosts: [{name: a, port: 99999, tcp_port: 0}]\n"), 0o600))
 			wantOutcome(t, c.command(t.Context(), test.args[0], test.args[1:]...), test.code, test.says...)
 		})
 	}
