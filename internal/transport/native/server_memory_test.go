@@ -156,3 +156,22 @@ func TestTheLayoutOfAShreddedFileIsBounded(t *testing.T) {
 		t.Errorf("the last is %+v", last)
 	}
 }
+
+func TestUploadsCountAmongTheHandles(t *testing.T) {
+	r := newRig(t, ServerConfig{Handles: 2*uploadHandles + 1})
+	c := r.login()
+	begin := func(path string) *protocol.Begin {
+		return &protocol.Begin{Place: at(path), Size: 5, Chunk: 1 << 20, Origin: "o"}
+	}
+	ask[*protocol.Begun](c, 1, begin("a"))
+	ask[*protocol.Begun](c, 2, begin("b"))
+	c.fails(3, begin("c"), protocol.CodeLimit)
+	ask[*protocol.OK](c, 4, &protocol.OpenDir{Place: at("."), Handle: 1})
+	c.fails(5, &protocol.OpenDir{Place: at("."), Handle: 2}, protocol.CodeLimit)
+	ask[*protocol.OK](c, 1, &protocol.Abort{})
+	ask[*protocol.Begun](c, 6, begin("c"))
+	c.bye()
+	if n := r.server.handles.used; n != 0 {
+		t.Errorf("%d handles are still counted", n)
+	}
+}

@@ -134,6 +134,7 @@ func (op *serverOp) prepare() {
 	case *protocol.Begin:
 		op.upload = &lateBegin{op: op, turn: make(chan struct{})}
 		one.uploads.begin(one.ctx, op.on.conn, op.id, m, op.upload, func() {
+			op.upload.giveFiles()
 			op.settle()
 			one.running.Done()
 		})
@@ -389,6 +390,29 @@ func (op *serverOp) answer(m protocol.Message, err error) {
 type lateBegin struct {
 	op   *serverOp
 	turn chan struct{} // closed by start
+	took int           // of the server's handles
+}
+
+// uploadHandles is what an upload counts among the handles of the server: it has
+// its partial, a journal and their directory open.
+const uploadHandles = 2
+
+// takeFiles counts the files of the upload, and reports whether there is room.
+func (l *lateBegin) takeFiles() bool {
+	for l.took < uploadHandles {
+		if !l.op.on.session.server.handles.take() {
+			l.giveFiles()
+			return false
+		}
+		l.took++
+	}
+	return true
+}
+
+func (l *lateBegin) giveFiles() {
+	for ; l.took > 0; l.took-- {
+		l.op.on.session.server.handles.give()
+	}
 }
 
 // Begin implements beginner.
@@ -400,6 +424,9 @@ func (l *lateBegin) Begin(ctx context.Context, u tree.Upload) (tree.Writer, erro
 	in, err := l.op.in()
 	if err != nil {
 		return nil, err
+	}
+	if !l.takeFiles() {
+		return nil, refuse(protocol.CodeLimit, "too many open files on this server")
 	}
 	w := containedWriter{one: l.op.on.session}
 	err = w.within(func() error {
