@@ -28,6 +28,7 @@ type link struct {
 
 	dead    chan struct{} // closed when the connection has ended
 	silent  atomic.Bool   // it ended because no answer came
+	givenUp atomic.Bool   // it is ended because a channel of no use stays open
 	silence time.Duration
 	group   sync.WaitGroup // everything that runs for the connection
 
@@ -66,7 +67,7 @@ func (l *link) alive() bool {
 	case <-l.dead:
 		return false
 	default:
-		return !l.silent.Load()
+		return !l.silent.Load() && !l.givenUp.Load()
 	}
 }
 
@@ -247,6 +248,7 @@ func (l *lane) part() {
 	select {
 	case <-l.ended:
 	case <-timer.C:
+		l.link.givenUp.Store(true) // first, so that nobody goes on with it
 		l.link.wire.Abort()
 	}
 }

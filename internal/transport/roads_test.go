@@ -159,6 +159,31 @@ func TestAServerThatStartsSomethingElseCostsLittle(t *testing.T) {
 	}
 }
 
+// A login script of the account may run for ever, and sshd keeps its channel open
+// so long. The connection ends then, and nobody may go on with it.
+func TestAChannelThatIsNotClosedEndsItsConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := testnet.Pipe()
+		s := &fakeServer{}
+		s.config.NoClientAuth = true
+		s.config.AddHostKey(newSigner(t))
+		s.group.Go(func() { s.serve(far) })
+		v := newServer(settings{alias: "h", host: "192.0.2.2", port: 22, user: "me", policy: auth.PolicyOff},
+			Options{}, "", &shared{}, newTestLog(t))
+		l, err := v.handshake(t.Context(), near, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open := &lane{link: l, ended: make(chan struct{})}
+		open.part()
+		if l.alive() {
+			t.Error("the connection is taken for alive")
+		}
+		l.close()
+		s.group.Wait()
+	})
+}
+
 func TestNativeOverSSHIsLostAndFound(t *testing.T) {
 	s, peer := nativeOverSSH(t)
 	r, err := connect(t, newPool(t, sshOptions()), s.target())
