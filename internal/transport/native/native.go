@@ -50,7 +50,10 @@ type PeerError struct {
 }
 
 func (e *PeerError) Error() string {
-	return fmt.Sprintf("the other end says: %v: %s", e.Code, e.Message)
+	if e.Message == "" {
+		return fmt.Sprintf("the other end says: %v", e.Code)
+	}
+	return "the other end says: " + e.Message
 }
 
 // A Refusal is what a Gatekeeper answers to a peer that does not get in.

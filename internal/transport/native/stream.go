@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"transferd/internal/tree"
@@ -79,7 +80,15 @@ func newStream(conn *Stream, peer protocol.Sender) *stream {
 // A lostError is what every call on a dead stream returns.
 type lostError struct{ cause error }
 
-func (e *lostError) Error() string   { return fmt.Sprintf("%v: %v", tree.ErrLost, e.cause) }
+// Error says what happened, without calls and addresses of a connection.
+func (e *lostError) Error() string {
+	var number syscall.Errno
+	if errors.As(e.cause, &number) {
+		return fmt.Sprintf("%v: %v", tree.ErrLost, number)
+	}
+	return fmt.Sprintf("%v: %v", tree.ErrLost, e.cause)
+}
+
 func (e *lostError) Unwrap() []error { return []error{tree.ErrLost, e.cause} }
 
 var (

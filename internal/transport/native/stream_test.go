@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
+	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -391,4 +394,23 @@ func FuzzNext(f *testing.F) {
 			s.Close()
 		}
 	})
+}
+
+// TestALostConnectionIsToldWithoutJargon: a person wants to know what happened, and
+// not by which call.
+func TestALostConnectionIsToldWithoutJargon(t *testing.T) {
+	number := syscall.ECONNRESET
+	for _, test := range []struct {
+		cause error
+		want  string
+	}{
+		{&net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", number)}, number.Error()},
+		{errCutShort, errCutShort.Error()},
+		{&PeerError{Code: protocol.CodeShutdown, Message: "the server ends"}, "the other end says: the server ends"},
+		{&PeerError{Code: protocol.CodeShutdown}, "the other end says: SHUTDOWN"},
+	} {
+		if got, want := (&lostError{test.cause}).Error(), tree.ErrLost.Error()+": "+test.want; got != want {
+			t.Errorf("%#v is told as %q, want %q", test.cause, got, want)
+		}
+	}
 }
