@@ -50,9 +50,16 @@ func check(env environ, flags serveFlags) error {
 	if path == "" {
 		path = "flags and environment"
 	}
-	_, err = fmt.Fprintf(env.stdout, "%s: right; %s, listening on %s\n",
-		path, count(len(c.Users), "user"), strings.Join(c.SSH.Listen, ", "))
+	_, err = fmt.Fprintf(env.stdout, "%s: right; %s, ssh listening on %s, %s\n",
+		path, count(len(c.Users), "user"), strings.Join(c.SSH.Listen, ", "), tcpListen(c.TCP.Listen))
 	return err
+}
+
+func tcpListen(addresses []string) string {
+	if len(addresses) == 0 {
+		return "tcp nowhere"
+	}
+	return "tcp on " + strings.Join(addresses, ", ")
 }
 
 // merge adds what lies in the keys to what the configuration itself has wrong,
