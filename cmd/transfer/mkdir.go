@@ -49,7 +49,7 @@ func newMkdirCommand(env *environ) *cobra.Command {
 			if parents {
 				return at(place, mkdirAll(ctx, target, place.Path, perm))
 			}
-			err = hinted(target.Mkdir(ctx, place.Path, perm), fs.ErrExist, "-p takes a directory that is there for made")
+			err = hinted(target.Mkdir(ctx, place.Path, perm), fs.ErrExist, "with -p a directory that exists is no error")
 			return at(place, hinted(err, fs.ErrNotExist, "-p makes the directories above it as well"))
 		})
 	}
