@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,7 +84,7 @@ func (l *link) lost(err error) error {
 	switch {
 	case l.silent.Load():
 		return fmt.Errorf("%s: %w: no answer for %v", l.label, tree.ErrLost, l.silence)
-	case err == nil, errors.Is(err, io.EOF):
+	case err == nil, errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
 		return fmt.Errorf("%s: %w", l.label, tree.ErrLost)
 	}
 	return fmt.Errorf("%s: %w: %w", l.label, tree.ErrLost, err)
@@ -238,7 +239,7 @@ func (l *link) logStderr(r io.Reader) {
 }
 
 // partGrace is how long a server may take to close a channel that was of no use.
-const partGrace = 3 * time.Second
+const partGrace = 2 * time.Second
 
 // part waits for the server to close the channel, for some time: whoever reads
 // from it does not return before.

@@ -83,8 +83,11 @@ type lostError struct{ cause error }
 // Error says what happened, without calls and addresses of a connection.
 func (e *lostError) Error() string {
 	var number syscall.Errno
-	if errors.As(e.cause, &number) {
+	switch {
+	case errors.As(e.cause, &number):
 		return fmt.Sprintf("%v: %v", tree.ErrLost, number)
+	case errors.Is(e.cause, net.ErrClosed): // what was written could not be sent
+		return tree.ErrLost.Error()
 	}
 	return fmt.Sprintf("%v: %v", tree.ErrLost, e.cause)
 }

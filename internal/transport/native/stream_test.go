@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -405,11 +406,12 @@ func TestALostConnectionIsToldWithoutJargon(t *testing.T) {
 		want  string
 	}{
 		{&net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", number)}, number.Error()},
+		{&net.OpError{Op: "read", Net: "tcp", Err: net.ErrClosed}, ""},
 		{errCutShort, errCutShort.Error()},
 		{&PeerError{Code: protocol.CodeShutdown, Message: "the server ends"}, "the other end says: the server ends"},
 		{&PeerError{Code: protocol.CodeShutdown}, "the other end says: SHUTDOWN"},
 	} {
-		if got, want := (&lostError{test.cause}).Error(), tree.ErrLost.Error()+": "+test.want; got != want {
+		if got, want := (&lostError{test.cause}).Error(), strings.TrimSuffix(tree.ErrLost.Error()+": "+test.want, ": "); got != want {
 			t.Errorf("%#v is told as %q, want %q", test.cause, got, want)
 		}
 	}
