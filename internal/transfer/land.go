@@ -91,7 +91,7 @@ func (c *copier) checkTarget(operands int, missing, isDir bool) error {
 		if missing {
 			err = fmt.Errorf("%s: %w", c.dst.Label, fs.ErrNotExist)
 		}
-		return fmt.Errorf("several sources need a directory to go to: %w", err)
+		return fmt.Errorf("several sources need a directory to go to, which is made if its name has a / at the end: %w", err)
 	case c.dst.Slash && !missing && !isDir:
 		return fmt.Errorf("%s: %w", c.dst.Label, tree.ErrNotDir)
 	}
