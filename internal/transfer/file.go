@@ -54,7 +54,11 @@ func (j *job) root() *copiedTree {
 // queue starts the copy of j unless it is done already. It blocks while too
 // many files are in flight.
 func (c *copier) queue(ctx context.Context, j *job) error {
-	if j.ways.link != nil && j.entry.Nlink > 1 && j.entry.Inode != 0 {
+	switch {
+	case j.ways.link == nil:
+	case j.entry.Inode == 0:
+		c.hint(&c.said.links, "the source does not tell which names are one file; each is copied")
+	case j.entry.Nlink > 1:
 		if followed, err := c.follow(ctx, j); followed || err != nil {
 			return err
 		}
