@@ -1,6 +1,6 @@
-// Command transferd is the file transfer daemon: an SSH server that gives each
-// of its users SFTP in a directory of his own and nothing else. It reads the
-// command line; what the daemon does is in internal/daemon.
+// Command transferd is the file transfer daemon: a server over SSH and TCP that
+// gives each of its users files in a directory of his own and nothing else. It
+// reads the command line; what the daemon does is in internal/daemon.
 package main
 
 import (

@@ -92,9 +92,10 @@ func newRootCommand(env environ) *cobra.Command {
 	var flags serveFlags
 	root := &cobra.Command{
 		Use:   "transferd [serve]",
-		Short: "Serve files over SSH, each user in a directory of his own",
-		Long: `transferd is a file server over SSH: scp, sftp, rclone, sshfs and transfer can use
-it. Each user logs in with a key and sees one directory and nothing else.
+		Short: "Serve files over SSH and TCP, each user in a directory of his own",
+		Long: `transferd is a file server over SSH, for scp, sftp, rclone, sshfs and transfer, and
+over TCP with transfer's own protocol. Each user logs in with a key and sees one
+directory and nothing else.
 
 The quick way, for one user, who is the account that starts it:
   transferd --root DIR --authorized-keys FILE
