@@ -129,7 +129,7 @@ func TestStoppedClientHarmsNobody(t *testing.T) {
 		c := newClient(t, d.Login)
 		cmd := c.command(t.Context(), "copy", append([]string{"-q", "--bwlimit", stopRate}, args...)...)
 		check(t, cmd.Start())
-		waitFor(t, "part of the copy to be durable", func() bool { return journalled(c.home) || journalled(dir) })
+		waitFor(t, "part of the copy to be durable", func() bool { return journalled(d.Root) || journalled(dir) })
 		check(t, cmd.Process.Signal(syscall.SIGSTOP))
 		b.oneMore(t)
 		check(t, cmd.Process.Kill())
