@@ -26,6 +26,10 @@ func (g guard) Begin(ctx context.Context, u tree.Upload) (tree.Writer, error) {
 			return nil, denied
 		}
 		if !u.NoReplace {
+			// What is sure to be denied at the end is better denied before it is sent.
+			if e, err := g.below.Lstat(ctx, u.Path); err == nil && (e.Kind == tree.KindFile || e.Kind == tree.KindSymlink) {
+				return nil, denied
+			}
 			u.NoReplace = true
 			w, err := sink.Begin(ctx, u)
 			if err != nil {
