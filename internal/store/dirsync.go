@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"sync"
 
 	"transferd/internal/tree"
@@ -15,7 +16,8 @@ import (
 type dirSyncs struct {
 	mu     sync.Mutex
 	groups map[dirID]*dirGroup
-	made   map[dirID]struct{} // directories whose own name is not durable yet
+	made   map[dirID]uint64 // directories whose own name is not durable yet, by when they were made
+	last   uint64           // the latest of those times
 }
 
 type dirGroup struct {
@@ -42,15 +44,16 @@ func (h *hub) syncDir(d *dir) error {
 	if err := h.dirs.sync(id, func() error { return h.syncDirOnce(d) }); err != nil {
 		return err
 	}
-	if !h.dirs.takeMade(id) {
+	made := h.dirs.whenMade(id)
+	if made == 0 {
 		return nil
 	}
 	up, err := d.parent()
 	if err == nil {
 		err = errors.Join(h.syncDir(up), up.Close())
 	}
-	if err != nil {
-		h.dirs.putMade(id)
+	if err == nil { // not before: who comes meanwhile waits for it as well
+		h.dirs.takeMade(id, made)
 	}
 	return err
 }
@@ -127,10 +130,11 @@ func (h *hub) noteMade(at place) error {
 		return nil
 	}
 	// Too many to remember: one sync of all settles them.
+	before := h.dirs.lastMade()
 	if err := h.sys.syncFS(at.dir); err != nil {
 		return err
 	}
-	h.dirs.forgetMade()
+	h.dirs.forgetMade(e.Device, before)
 	return nil
 }
 
@@ -139,27 +143,45 @@ func (s *dirSyncs) putMade(id dirID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.made == nil {
-		s.made = map[dirID]struct{}{}
+		s.made = map[dirID]uint64{}
 	}
 	if len(s.made) >= maxMade {
 		return false
 	}
-	s.made[id] = struct{}{}
+	s.last++
+	s.made[id] = s.last
 	return true
 }
 
-func (s *dirSyncs) forgetMade() {
+func (s *dirSyncs) lastMade() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.made = nil
+	return s.last
 }
 
-func (s *dirSyncs) takeMade(id dirID) bool {
+// forgetMade is for what was made on a filesystem by the time of last.
+func (s *dirSyncs) forgetMade(dev, last uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, ok := s.made[id]
-	delete(s.made, id)
-	return ok
+	maps.DeleteFunc(s.made, func(id dirID, made uint64) bool { return id.dev == dev && made <= last })
+}
+
+// whenMade tells by when a directory was made whose own name is not durable;
+// 0: it is.
+func (s *dirSyncs) whenMade(id dirID) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.made[id]
+}
+
+// takeMade is for a directory whose own name has become durable, unless another
+// one has its number by now.
+func (s *dirSyncs) takeMade(id dirID, made uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.made[id] == made {
+		delete(s.made, id)
+	}
 }
 
 // unsyncedDirs are the directories in which names were made that no upload

@@ -202,3 +202,51 @@ func TestMadeDirectories(t *testing.T) {
 		t.Error("x is not synced by Close")
 	}
 }
+
+// TestMadeDirectoryOfTwo: who finds that another one is making the name of a new
+// directory durable waits for that.
+func TestMadeDirectoryOfTwo(t *testing.T) {
+	s, _ := openTemp(t, Options{})
+	if err := s.Mkdir(t.Context(), "a", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		d, err := s.dirAt("a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = d.Close() }()
+		a, err := d.id()
+		if err != nil {
+			t.Fatal(err)
+		}
+		above := make(chan struct{})
+		real := s.hub.sys.syncDir
+		defer func() { s.hub.sys.syncDir = real }()
+		s.hub.sys.syncDir = func(d *dir) error {
+			if id, err := d.id(); err != nil || id == a {
+				return err
+			}
+			<-above
+			return nil
+		}
+		var done atomic.Int32
+		for range 2 {
+			go func() {
+				if err := s.hub.syncDir(d); err != nil {
+					t.Error(err)
+				}
+				done.Add(1)
+			}()
+			synctest.Wait()
+			if n := done.Load(); n != 0 {
+				t.Errorf("%d are done before the directory above", n)
+			}
+		}
+		close(above)
+		synctest.Wait()
+		if n := done.Load(); n != 2 || len(s.hub.dirs.made) != 0 {
+			t.Errorf("%d are done, and %d directories not durable", n, len(s.hub.dirs.made))
+		}
+	})
+}

@@ -187,9 +187,14 @@ func (h *hub) syncWhole(g *putGroup, batch []*smallFile) bool {
 // durable.
 func (h *hub) forgetMade(d *dir) {
 	id, err := d.id()
-	if err != nil || !h.dirs.takeMade(id) {
+	if err != nil {
 		return
 	}
+	made := h.dirs.whenMade(id)
+	if made == 0 {
+		return
+	}
+	h.dirs.takeMade(id, made)
 	if up, err := d.parent(); err == nil {
 		h.forgetMade(up)
 		_ = up.Close()
