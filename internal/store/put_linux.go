@@ -181,6 +181,10 @@ func (p *smallFile) sync() error {
 // over gives the file its name where something had that a moment ago.
 func (p *smallFile) over(ctx context.Context) error {
 	for range 100 { // each round somebody else has made or removed the name
+		// Who is gone must not replace what came after.
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		e, err := p.d.lstat(p.name)
 		switch {
 		case isNotExist(err):
