@@ -29,6 +29,7 @@ type namesake struct {
 	id      fileID
 	names   uint64     // of the source that were met
 	at      *tree.Path // the copy, once there is one
+	entry   tree.Entry // what it is a copy of
 	fresh   bool       // it was made by this command
 	waiting []*job     // names that were met before that
 }
@@ -83,7 +84,7 @@ func (c *copier) nameRest(ctx context.Context, j *job) error {
 	for {
 		l.mu.Lock()
 		if j.copied {
-			n.at, n.fresh = &j.to, j.fresh
+			n.at, n.entry, n.fresh = &j.to, j.entry, j.fresh
 			l.forget(n, j.entry.Nlink)
 		}
 		rest := n.waiting
@@ -120,6 +121,9 @@ func (c *copier) linkJob(ctx context.Context, j *job, first tree.Path) error {
 			return c.endJob(ctx, j, err)
 		}
 	}
+	if !sameContents(j.names.entry, j.entry) {
+		return c.endJob(ctx, j, c.copyFile(ctx, j))
+	}
 	err := c.retry(ctx, j.label, func() error { return c.link(ctx, j, first) })
 	switch {
 	case err == nil:
@@ -137,6 +141,12 @@ func (c *copier) linkJob(ctx context.Context, j *job, first tree.Path) error {
 		err = c.copyFile(ctx, j)
 	}
 	return c.endJob(ctx, j, err)
+}
+
+// sameContents reports whether what was met by two names looks like one file. It
+// may have been written to in between, or another one have got its number.
+func sameContents(a, b tree.Entry) bool {
+	return a.Size == b.Size && tree.SameTime(a.Mtime, b.Mtime, grainOf(a, b))
 }
 
 // link makes the name j.to for what first is. Another file that has the name

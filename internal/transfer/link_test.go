@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"testing"
@@ -265,4 +266,39 @@ func TestLinksAreForgotten(t *testing.T) {
 	if len(l.known) > 0 {
 		t.Errorf("%d files are remembered", len(l.known))
 	}
+}
+
+// oneNumber is a tree all of whose files are listed with the same number, as when
+// one is removed and the next made while they are copied.
+type oneNumber struct{ tree.SubTree }
+
+func (t oneNumber) Sub(ctx context.Context, p tree.Path) (tree.SubTree, error) {
+	sub, err := t.SubTree.Sub(ctx, p)
+	return oneNumber{sub}, err
+}
+
+func (t oneNumber) List(ctx context.Context, p tree.Path) iter.Seq2[tree.Entry, error] {
+	return func(yield func(tree.Entry, error) bool) {
+		for e, err := range t.SubTree.List(ctx, p) {
+			if e.Kind == tree.KindFile {
+				e.Inode, e.Nlink = 1, 2
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestNoLinkToAnotherFileOfTheSameNumber(t *testing.T) {
+	b := newBench(t).as(end{able: true})
+	write(t, b.src, "d/a", bytesOf(1, 5000))
+	write(t, b.src, "d/b", bytesOf(2, 5001))
+	from := oneNumber{b.source.(tree.SubTree)} //nolint:forcetypeassert // a test's
+	sum, err := Copy(t.Context(), place(b.sink, "", "D"), []Place{place(from, "", "d")}, withLinks())
+	if err != nil || sum.Files != 2 {
+		t.Errorf("copy = %+v, %v, want two files", sum, err)
+	}
+	wantAlike(t, filepath.Join(b.src, "d"), filepath.Join(b.dst, "D"), time.Nanosecond)
+	wantNoRest(t, b.dst)
 }
