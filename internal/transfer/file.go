@@ -209,6 +209,7 @@ func (c *copier) copyFile(ctx context.Context, j *job) error {
 
 // attempt copies the file once, from where the last attempt left it.
 func (f *file) attempt(ctx context.Context) error {
+	f.xattrs = false
 	if f.committing {
 		done, err := f.committedBefore(ctx)
 		if done && f.small {

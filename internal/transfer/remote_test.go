@@ -225,3 +225,35 @@ func TestExtendedAttributes(t *testing.T) {
 		}
 	}
 }
+
+// A file that has grown when the answer to its Put is lost is no reason to go on
+// without extended attributes.
+func TestAttributesOfAFileThatGrows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		from := &attributed{b: newBench(t).as(end{able: true}), list: []tree.Xattr{{Name: "user.a", Value: []byte("1")}}}
+		b := from.b
+		write(t, b.src, "d/f", bytesOf(1, 100))
+		data := bytesOf(2, 2*ableLimit)
+		b.to.at = func(c call) fault {
+			if c.op == "put" && c.path.Base() == "f" {
+				write(t, b.src, "d/f", data)
+				return fault{before: tree.ErrLost}
+			}
+			return fault{}
+		}
+		o := options()
+		o.Preserve.Xattrs = true
+		o.Events = b.log.add
+		sum, err := Copy(t.Context(), place(from.sink(), "", "D"), []Place{place(from.source(), "", "d")}, o)
+		if err != nil || sum.Files != 1 {
+			t.Fatalf("copy = %+v, %v", sum, err)
+		}
+		wantFile(t, b.dst, "D/f", data)
+		if hints := told[Hint](&b.log); len(hints) != 0 {
+			t.Errorf("told %v", hints)
+		}
+		if got := from.got.Load(); got != 3 { // the lost Put, the file and its directory
+			t.Errorf("%d copies got attributes, want 3", got)
+		}
+	})
+}
