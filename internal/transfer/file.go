@@ -274,9 +274,10 @@ func (f *file) committedBefore(ctx context.Context) (bool, error) {
 	case there.Kind != tree.KindFile || there.Size != f.size,
 		times && !tree.SameTime(there.Mtime, f.entry.Mtime, grainOf(there, f.entry)):
 		return false, nil
-	case times && !f.c.opt.Checksum:
+	case times && !f.c.opt.Checksum && !f.c.opt.InPlace:
 		// What was there before differed in one of both: it would have been
-		// skipped else.
+		// skipped else. In place the new bytes may have the old ones' size, and
+		// a time that is close enough.
 	case !f.hasDigest:
 		return false, nil
 	default:

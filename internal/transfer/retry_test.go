@@ -165,6 +165,32 @@ func TestLostCommitThatWasNotDone(t *testing.T) {
 	})
 }
 
+// In place, what a lost Commit leaves may have the size of the source, and a time
+// that looks like its, and not be whole.
+func TestLostCommitInPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t).remote(false, true)
+		data := bytesOf(8, 1000)
+		write(t, b.src, "f", data)
+		write(t, b.dst, "f", bytesOf(9, 1000))
+		if err := os.Chtimes(filepath.Join(b.dst, "f"), moment(30), moment(30)); err != nil {
+			t.Fatal(err)
+		}
+		o := options()
+		o.InPlace = true
+		lose := loseOp("commit", 1, before)
+		b.to.at = func(c call) fault {
+			bad := lose(c)
+			if bad.before != nil {
+				write(t, b.dst, "f", bytesOf(9, 1000)) // the same size and time
+			}
+			return bad
+		}
+		b.must(o, "f", "f")
+		b.wantDone(data)
+	})
+}
+
 // A failure that is no lost connection is not tried again.
 func TestOtherErrorsAreNotRetried(t *testing.T) {
 	for _, cause := range []error{fs.ErrPermission, tree.ErrNoSpace, tree.ErrTakenOver, tree.ErrBusy, tree.ErrIntegrity} {
