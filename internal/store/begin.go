@@ -183,10 +183,16 @@ func (w *writer) preallocate() {
 // openInPlace opens the final name itself.
 func (w *writer) openInPlace(found bool) error {
 	flags := os.O_RDWR | os.O_CREATE
-	if w.u.NoReplace {
+	if w.u.NoReplace || !found {
 		flags |= os.O_EXCL
 	}
 	f, err := w.at.dir.open(w.at.name, flags, 0o666, false)
+	if errors.Is(err, fs.ErrExist) && !w.u.NoReplace && !found {
+		// Somebody has made it meanwhile. It is not ours to remove, and what is
+		// not written need not read as zeros.
+		found = true
+		f, err = w.at.dir.open(w.at.name, os.O_RDWR|os.O_CREATE, 0o666, false)
+	}
 	if err != nil {
 		return err
 	}

@@ -79,6 +79,8 @@ func (w *writer) discard() error {
 		return nil
 	case w.inPlace && !w.fresh:
 		return nil
+	case w.inPlace && !same(w.at.dir, w.at.name, w.part):
+		return nil // somebody has put another one there
 	case w.inPlace:
 		return w.at.dir.remove(w.at.name)
 	}

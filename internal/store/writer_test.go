@@ -3,6 +3,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -231,4 +232,66 @@ func TestLockWait(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// TestInPlaceOfOthers: what somebody makes at the name of an upload in place
+// while that begins, or puts there later, is not taken for the upload's own.
+func TestInPlaceOfOthers(t *testing.T) {
+	s, path := openTemp(t, Options{})
+	name := filepath.Join(path, "f")
+	data := make([]byte, 8192)
+	old := bytes.Repeat([]byte("o"), len(data))
+	begin := func() tree.Writer {
+		t.Helper()
+		u := treetest.Upload("f", data)
+		u.InPlace, u.Sparse = true, true
+		at, _, _, err := s.aim("f", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := s.begin(t.Context(), u, at, tree.Entry{Kind: tree.KindFile}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	put := func(name string) {
+		t.Helper()
+		if err := os.WriteFile(name, old, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	put(name)
+	if err := begin().Abort(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantFile(t, name, string(old))
+	w := begin()
+	if _, err := w.Commit(t.Context(), tree.Final{Size: int64(len(data)), Values: make([]tree.Value, 1)}); err != nil {
+		t.Fatal(err)
+	}
+	wantFile(t, name, string(data))
+
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	w = begin()
+	put(name + "2")
+	if err := os.Rename(name+"2", name); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Abort(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantFile(t, name, string(old))
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	if err := begin().Abort(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(name); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("an upload in place that was aborted left its file: %v", err)
+	}
 }
