@@ -141,7 +141,7 @@ func (s *clientSession) startUpload(ctx context.Context, u tree.Upload, dir uint
 	case <-w.over:
 		return nil, w.outcome()
 	case <-ctx.Done():
-		w.finish(&protocol.Suspend{}) // what comes finds the upload, and nobody waits
+		_ = w.finish(&protocol.Suspend{}) // what comes finds the upload, and nobody waits
 		return nil, ctx.Err()
 	}
 }

@@ -105,12 +105,17 @@ func (w *upload) runRecheck(ctx context.Context, bad func(index int64)) error {
 	}
 }
 
-// finish sends what ends the upload.
-func (w *upload) finish(m protocol.Message) {
+// finish sends what ends the upload. The error is why m is no message: nothing
+// was sent, and no answer comes.
+func (w *upload) finish(m protocol.Message) error {
 	w.mu.Lock()
 	w.ending = protocol.TypeOf(m)
 	w.mu.Unlock()
-	_ = w.lane.post(w.id, m) // a dead stream has ended the upload
+	err := w.lane.post(w.id, m)
+	if w.lane.cause() != nil {
+		return nil // a dead stream has ended the upload
+	}
+	return err
 }
 
 // Commit implements tree.Writer.
@@ -140,7 +145,9 @@ func (w *upload) commit(ctx context.Context, f tree.Final) (tree.Receipt, error)
 	w.mu.Lock()
 	m.Sent = w.sent.n
 	w.mu.Unlock()
-	w.finish(m)
+	if err := w.finish(m); err != nil { // such as more attributes than fit a frame
+		return tree.Receipt{}, errors.Join(err, w.close(ctx, &protocol.Suspend{}))
+	}
 	select {
 	case <-w.over:
 	case <-w.ruin:
@@ -206,7 +213,9 @@ func (w *upload) close(ctx context.Context, m protocol.Message) error {
 	select {
 	case <-w.over:
 	default:
-		w.finish(m)
+		if err := w.finish(m); err != nil {
+			return err
+		}
 	}
 	select {
 	case <-w.over:

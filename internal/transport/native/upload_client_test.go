@@ -362,6 +362,37 @@ func TestCommitCanBeCancelled(t *testing.T) {
 	})
 }
 
+// What fits no frame is never answered, and not waited for.
+func TestCommitThatCannotBeSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newUploadPeer(t)
+		c := p.client(ClientOptions{})
+		defer p.close(c)
+		chunks := chunksOf(noise(mib))
+		w := begin(t, c, mib)
+		if err := writeAll(t.Context(), w, chunks); err != nil {
+			t.Fatal(err)
+		}
+		f := finalOf(mib, chunks)
+		for i := range 20 {
+			f.Attr.Xattrs = append(f.Attr.Xattrs, tree.Xattr{Name: fmt.Sprintf("user.%02d", i), Value: make([]byte, protocol.MaxXattr)})
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		began := time.Now()
+		if _, err := w.Commit(ctx, f); err == nil || errors.Is(err, tree.ErrLost) || time.Since(began) > time.Second {
+			t.Errorf("Commit = %v, after %v", err, time.Since(began))
+		} else {
+			t.Log(err)
+		}
+		// The session goes on.
+		w = begin(t, c, mib)
+		if err := w.Suspend(ctx); err != nil {
+			t.Errorf("Suspend = %v", err)
+		}
+	})
+}
+
 func TestALostControlStreamEndsUploads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newUploadPeer(t)
