@@ -113,7 +113,7 @@ func (w *upload) finish(m protocol.Message) error {
 	w.mu.Unlock()
 	err := w.lane.post(w.id, m)
 	if w.lane.cause() != nil {
-		return nil // a dead stream has ended the upload
+		return nil //nolint:nilerr // a dead stream has ended the upload
 	}
 	return err
 }
