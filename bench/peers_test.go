@@ -49,7 +49,7 @@ type measure struct {
 
 const cipher = "aes128-gcm@openssh.com"
 
-// BenchmarkPeers prints one table a workload.
+// BenchmarkPeers prints one table a workload, all over SFTP or ssh.
 func BenchmarkPeers(b *testing.B) {
 	dir, err := os.MkdirTemp(*place, "bench") //nolint:usetesting // on the disk that the flag names
 	if err != nil {
@@ -83,12 +83,12 @@ func uploads(b *testing.B, bin, home, dir, src string, l testpeer.Login, d *daem
 	to := filepath.Join(dir, "copy")
 	ssh := "ssh " + strings.Join(append(l.Options(), "-c", cipher), " ")
 	return []contender{
-		{name: "transfer → sshd", argv: transfer(bin, l, "-r", src, l.Target()+":"+to), env: homeEnv(home), dst: to},
+		{name: "transfer → sshd", argv: transfer(bin, l, "--transport=sftp", "-r", src, l.Target()+":"+to), env: homeEnv(home), dst: to},
 		{name: "scp (aes128-gcm)", argv: scp(b, l, src, l.Target()+":"+to), dst: to},
 		{name: "sftp (aes128-gcm)", argv: sftp(b, l, "put -r "+src+" "+to), dst: to},
 		{name: "rsync -W over ssh", argv: []string{testpeer.Need(b, "rsync"), "-aW", "-e", ssh, src + trail(src), l.Target() + ":" + to}, dst: to},
 		{name: "rclone", argv: rclone(b, l, src, ":sftp:"+to), dst: to},
-		{name: "transfer → transferd", argv: transfer(bin, d.Login, "-r", src, d.Target()+":/copy"), env: homeEnv(home), dst: filepath.Join(d.root, "copy"), peak: d.peak},
+		{name: "transfer → transferd", argv: transfer(bin, d.Login, "--transport=sftp", "-r", src, d.Target()+":/copy"), env: homeEnv(home), dst: filepath.Join(d.root, "copy"), peak: d.peak},
 		{name: "sftp → transferd", argv: sftp(b, d.Login, "put -r "+src+" /copy"), dst: filepath.Join(d.root, "copy"), peak: d.peak},
 	}
 }
@@ -103,12 +103,12 @@ func downloads(b *testing.B, bin, home, dir, src string, l testpeer.Login, d *da
 		mustRun(b, exec.CommandContext(b.Context(), "cp", "-a", src, served))
 	}
 	return []contender{
-		{name: "sshd → transfer", argv: transfer(bin, l, "-r", l.Target()+":"+src, to), env: homeEnv(home), dst: to},
+		{name: "sshd → transfer", argv: transfer(bin, l, "--transport=sftp", "-r", l.Target()+":"+src, to), env: homeEnv(home), dst: to},
 		{name: "scp (aes128-gcm)", argv: scp(b, l, l.Target()+":"+src, to), dst: to},
 		{name: "sftp (aes128-gcm)", argv: sftp(b, l, "get -r "+src+" "+to), dst: to},
 		{name: "rsync -W over ssh", argv: []string{testpeer.Need(b, "rsync"), "-aW", "-e", ssh, l.Target() + ":" + src + trail(src), to}, dst: to},
 		{name: "rclone", argv: rclone(b, l, ":sftp:"+src, to), dst: to},
-		{name: "transferd → transfer", argv: transfer(bin, d.Login, "-r", d.Target()+":/"+filepath.Base(src), to), env: homeEnv(home), dst: to, peak: d.peak},
+		{name: "transferd → transfer", argv: transfer(bin, d.Login, "--transport=sftp", "-r", d.Target()+":/"+filepath.Base(src), to), env: homeEnv(home), dst: to, peak: d.peak},
 		{name: "transferd → sftp", argv: sftp(b, d.Login, "get -r /"+filepath.Base(src)+" "+to), dst: to, peak: d.peak},
 	}
 }
