@@ -26,6 +26,9 @@ func (g guard) Put(ctx context.Context, s tree.Small) (tree.Receipt, error) {
 	if !ok {
 		return tree.Receipt{}, unsupported(opUpload, s.Path)
 	}
+	if err := g.login.room(ctx, s.Path, int64(len(s.Data))); err != nil {
+		return tree.Receipt{}, err
+	}
 	denied := g.allow(opUploadOver, s.Path)
 	if denied == nil {
 		return putter.Put(ctx, s)

@@ -3,7 +3,12 @@
 // opens nothing itself and never widens what the tree beneath confines.
 package session
 
-import "transferd/internal/tree"
+import (
+	"context"
+	"fmt"
+
+	"transferd/internal/tree"
+)
 
 // A Login is who a session belongs to.
 type Login struct {
@@ -11,6 +16,22 @@ type Login struct {
 	Permissions    Permissions
 	KeyFingerprint string // SHA256 of the key that logged in; "" where no key did
 	Remote         string // address of the client
+
+	// Room is asked before an upload of size bytes (-1: not known yet) begins,
+	// whatever it replaces, and refuses it with an error that wraps
+	// tree.ErrQuota. Nil: there is always room.
+	Room func(ctx context.Context, size int64) error
+}
+
+// room asks whether an upload to p may begin.
+func (l Login) room(ctx context.Context, p tree.Path, size int64) error {
+	if l.Room == nil {
+		return nil
+	}
+	if err := l.Room(ctx, size); err != nil {
+		return fmt.Errorf("upload %s: %w", p, err)
+	}
+	return nil
 }
 
 // FS is the tree that a session is put around.

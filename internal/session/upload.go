@@ -21,6 +21,9 @@ func (g guard) Begin(ctx context.Context, u tree.Upload) (tree.Writer, error) {
 	if !ok {
 		return nil, fmt.Errorf("upload %s: %w", u.Path, errors.ErrUnsupported)
 	}
+	if err := g.login.room(ctx, u.Path, u.Size); err != nil {
+		return nil, err
+	}
 	if denied := g.allow(opUploadOver, u.Path); denied != nil {
 		if u.InPlace { // it would write over whatever is there
 			return nil, denied
