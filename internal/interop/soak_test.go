@@ -95,7 +95,7 @@ func (d *daemon) received(t *testing.T) int64 {
 }
 
 // TestACopySurvivesAPulledCable: for half a minute nothing gets through, and
-// nothing says so. Outside of soaking it is two seconds of a dead connection.
+// nothing says so. Outside of soaking the connections are reset instead.
 func TestACopySurvivesAPulledCable(t *testing.T) {
 	d := startFastDaemon(t)
 	cable := newCable(t, d.TCPPort)
