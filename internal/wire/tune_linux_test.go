@@ -38,10 +38,8 @@ func TestTuneAsksForBBR(t *testing.T) {
 		t.Errorf("keepalive %d, no delay %d", alive, noDelay)
 	}
 	allowed, err := os.ReadFile("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
-	if err != nil || !strings.Contains(string(allowed), "bbr") {
-		t.Skip("this kernel does not give BBR to everybody")
-	}
-	if name = strings.TrimRight(name, "\x00"); name != "bbr" {
+	given := err == nil && strings.Contains(string(allowed), "bbr") // else the system's own stays
+	if name = strings.TrimRight(name, "\x00"); name == "" || given && name != "bbr" {
 		t.Errorf("congestion control %q, want bbr", name)
 	}
 	Tune(nil) // anything
